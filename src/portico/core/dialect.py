@@ -1,0 +1,139 @@
+"""The port to dialects: pure, synchronous translation between one wire and the canonical types.
+
+A dialect does no I/O, starts no work and logs nothing. Its routes say which operation each path is; everything else
+about HTTP is the web layer's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from portico.core.errors import PorticoError
+from portico.core.events import Event, Result
+from portico.core.ledger import Ledger
+from portico.core.model import ServerLimits, ServerStatus
+from portico.core.request import GenerationRequest
+
+
+@dataclass(frozen=True, slots=True)
+class RawRequest:
+    """A request as it came.
+
+    `headers` have lower-case names; `path_params` are the decoded variable parts of the route's path; `received_at` is
+    Unix time in seconds; `limits` are the operator's.
+    """
+
+    request_id: str
+    method: str
+    path: str
+    path_params: Mapping[str, str]
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    body: bytes
+    received_at: float
+    limits: ServerLimits
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A complete HTTP answer."""
+
+    status: int
+    body: bytes
+    media_type: str = "application/json"
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class StreamEncoder(Protocol):
+    """Turns the events of one request into the bytes of its streamed answer.
+
+    The bytes joined together are the body. An event that the dialect has nothing to say about gives no bytes.
+    """
+
+    media_type: str
+    headers: Mapping[str, str]
+
+    def feed(self, event: Event) -> bytes:
+        """The frames of one event, possibly none."""
+
+    def close(self) -> bytes:
+        """What follows the last event of a stream that ended well."""
+
+    def fail(self, error: PorticoError) -> bytes:
+        """What follows when the stream broke off; nothing comes after it."""
+
+
+class Exchange(Protocol):
+    """One decoded request together with the way its answer is written."""
+
+    @property
+    def request(self) -> GenerationRequest:
+        """What to generate."""
+
+    def reply(self, result: Result) -> Reply:
+        """The answer to a request that is not streamed."""
+
+    def encoder(self) -> StreamEncoder:
+        """A new encoder for a streamed answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Generate:
+    """A route that generates. `decode` raises `RequestError` for what it refuses."""
+
+    decode: Callable[[RawRequest], Exchange]
+
+
+@dataclass(frozen=True, slots=True)
+class Describe:
+    """A route that reports on the server. `describe` raises `RequestError` for what it refuses."""
+
+    describe: Callable[[RawRequest, ServerStatus], Reply]
+
+
+Operation = Generate | Describe
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """How a dialect recognises its requests on a path that it shares with others.
+
+    `accepts` looks at the body and never raises; `hint` names what it looks for, for the refusal when no dialect's
+    claim fits.
+    """
+
+    accepts: Callable[[bytes], bool]
+    hint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One path of a dialect; `{name}` in `path` is one segment, `{name:path}` may hold slashes."""
+
+    method: str
+    path: str
+    operation: Operation
+    claim: Claim | None = None
+
+
+class Dialect(Protocol):
+    """One wire.
+
+    Attributes:
+        name: short and lower-case, as in logs and metrics.
+        title: for people.
+        routes: every path it serves.
+        prefixes: unknown paths below these are refused in this dialect's shape.
+        ledgers: what it does with every documented field, one ledger per kind of request.
+    """
+
+    name: str
+    title: str
+    routes: tuple[Route, ...]
+    prefixes: tuple[str, ...]
+    ledgers: tuple[Ledger, ...]
+
+    def refuse(self, error: PorticoError) -> Reply:
+        """An error in this dialect's shape and with its status."""

@@ -1,0 +1,121 @@
+"""Everything that can go wrong with a request, without status codes: each dialect has its own table.
+
+PorticoError
+├── RequestError                 the client must change something
+│   ├── MalformedRequest         the body is not what the route reads at all (not JSON, wrong encoding)
+│   ├── InvalidParameter         a field has a wrong type or a value out of range
+│   ├── UnsupportedParameter     a known or unknown field that this server does not honour
+│   ├── PromptTooLong            prompt and requested output do not fit the context
+│   ├── UnknownModel             no such model is served
+│   ├── UnknownRoute             no such path
+│   ├── MethodNotAllowed         the path exists with other methods
+│   └── PayloadTooLarge          the body is over the limit
+├── Overloaded                   the waiting queue is full: try again later
+├── NotReady                     the engine is loading or restarting: try again later
+└── EngineFailure                the engine failed while working on this request
+"""
+
+from __future__ import annotations
+
+
+class PorticoError(Exception):
+    """Base of all errors that reach a client; `str(error)` is a full sentence for them."""
+
+
+class RequestError(PorticoError):
+    """The request itself is at fault; sending it again unchanged fails again."""
+
+
+class MalformedRequest(RequestError):
+    """The body cannot be read as the format of the route."""
+
+
+class InvalidParameter(RequestError):
+    """A field has the wrong type or a value out of its range.
+
+    `name` is the dialect's own name of the field, with its path (`messages[0].content`), or
+    empty when no single field is at fault.
+    """
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(message)
+        self.name = name
+
+
+class UnsupportedParameter(RequestError):
+    """A field that would have an effect which this server cannot give."""
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(message)
+        self.name = name
+
+
+class PromptTooLong(RequestError):
+    """The prompt, or the prompt with the requested output, does not fit the context.
+
+    `max_tokens` is the requested output length, or None when the prompt alone is too long.
+    """
+
+    def __init__(self, num_prompt_tokens: int, max_tokens: int | None, max_model_len: int) -> None:
+        wanted = "" if max_tokens is None else f" and {max_tokens} output tokens were requested"
+        super().__init__(
+            f"This model's maximum context length is {max_model_len} tokens, but the prompt has "
+            f"{num_prompt_tokens} tokens{wanted}. Shorten the prompt or ask for fewer tokens."
+        )
+        self.num_prompt_tokens = num_prompt_tokens
+        self.max_tokens = max_tokens
+        self.max_model_len = max_model_len
+
+
+class UnknownModel(RequestError):
+    """No model of that name is served."""
+
+    def __init__(self, name: str, served_names: tuple[str, ...]) -> None:
+        super().__init__(f"The model `{name}` does not exist. Served models: {', '.join(served_names)}.")
+        self.name = name
+        self.served_names = served_names
+
+
+class UnknownRoute(RequestError):
+    """No dialect serves that path."""
+
+    def __init__(self, method: str, path: str) -> None:
+        super().__init__(f"There is no {method} {path} on this server.")
+        self.method = method
+        self.path = path
+
+
+class MethodNotAllowed(RequestError):
+    """The path is served, but not with that method."""
+
+    def __init__(self, method: str, path: str, allowed: tuple[str, ...]) -> None:
+        super().__init__(f"{path} does not answer {method}; use {' or '.join(allowed)}.")
+        self.allowed = allowed
+
+
+class PayloadTooLarge(RequestError):
+    """The body is larger than the server reads."""
+
+    def __init__(self, max_bytes: int) -> None:
+        super().__init__(f"The request body is larger than the limit of {max_bytes} bytes.")
+        self.max_bytes = max_bytes
+
+
+class Overloaded(PorticoError):
+    """Too many requests are waiting; `retry_after` is a hint in seconds."""
+
+    def __init__(self, message: str, retry_after: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class NotReady(PorticoError):
+    """The engine cannot take requests at the moment; `retry_after` is a hint in seconds."""
+
+    def __init__(self, message: str, retry_after: int = 2) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class EngineFailure(PorticoError):
+    """The engine failed on this request or stopped while working on it."""

@@ -1,0 +1,206 @@
+"""What happens to a request, as a stream of events, and the result they fold into."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+class FinishReason(enum.Enum):
+    """Why a choice ended; `Finished.stop` tells which stop it was."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    ABORT = "abort"
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """A token that could have stood in a place; `raw` are its own bytes, `text` these decoded alone."""
+
+    id: int
+    text: str
+    raw: bytes
+    logprob: float
+    special: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One token of a prompt or an output.
+
+    `text` is what the token adds to the text before it (empty while a character is incomplete); `raw` are the bytes of
+    the token alone. `logprob` is None when none was asked for and for the first token of a prompt.
+    `alternatives` are the most likely tokens of that place, best first.
+    """
+
+    id: int
+    text: str
+    raw: bytes
+    special: bool
+    logprob: float | None
+    alternatives: tuple[Alternative, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Seconds that a choice waited in the queue, spent in prefill, and in decode."""
+
+    queue: float
+    prefill: float
+    decode: float
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The request was valid and admitted; the first event of every stream.
+
+    `model` is the name of the model that answers; `num_prompt_tokens` has one count per prompt.
+    """
+
+    model: str
+    num_prompt_tokens: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Prefilled:
+    """A prompt was evaluated; `tokens` is filled when prompt log-probabilities were asked for."""
+
+    prompt_index: int
+    num_cached_tokens: int
+    tokens: tuple[Token, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """New output of one choice.
+
+    `text` is what a reader may see now: it can lag behind the tokens while a character is incomplete or a stop string
+    is possible. `tokens` is filled when `OutputOptions.token_details` was asked for.
+    """
+
+    index: int
+    text: str
+    token_ids: tuple[int, ...]
+    tokens: tuple[Token, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """One choice has ended; nothing more comes for it.
+
+    `stop` is the stop string, the stop token id, or None when an end-of-sequence token or a limit ended it. `seed` is
+    the seed the choice was drawn with.
+    """
+
+    index: int
+    reason: FinishReason
+    stop: str | int | None
+    seed: int
+    timings: Timings
+
+
+Event = Started | Prefilled | Delta | Finished
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Token counts of a request; the prompt counts once, however many choices it has."""
+
+    num_prompt_tokens: int
+    num_output_tokens: int
+    num_cached_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One complete answer."""
+
+    index: int
+    text: str
+    token_ids: tuple[int, ...]
+    tokens: tuple[Token, ...]
+    reason: FinishReason
+    stop: str | int | None
+    seed: int
+    timings: Timings
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A whole answer: the fold of its events. `prompts` holds the prompts' tokens when they were asked for."""
+
+    model: str
+    choices: tuple[Choice, ...]
+    prompts: tuple[tuple[Token, ...], ...]
+    usage: Usage
+
+
+class UsageCounter:
+    """Counts tokens along a stream of events."""
+
+    def __init__(self) -> None:
+        self.num_prompt_tokens = 0
+        self.num_cached_tokens = 0
+        self.num_output_tokens = 0
+
+    def feed(self, event: Event) -> None:
+        """Takes one event into the counts."""
+        match event:
+            case Delta():
+                self.num_output_tokens += len(event.token_ids)
+            case Started():
+                self.num_prompt_tokens = sum(event.num_prompt_tokens)
+            case Prefilled():
+                self.num_cached_tokens += event.num_cached_tokens
+            case Finished():
+                pass
+
+    def usage(self) -> Usage:
+        """The counts so far."""
+        return Usage(self.num_prompt_tokens, self.num_output_tokens, self.num_cached_tokens)
+
+
+def fold(events: Iterable[Event]) -> Result:
+    """Folds the complete events of one request into its result.
+
+    Raises:
+        ValueError: the events do not begin with `Started` or a choice has not finished.
+    """
+    counter = UsageCounter()
+    started: Started | None = None
+    prompts: dict[int, tuple[Token, ...]] = {}
+    deltas: dict[int, list[Delta]] = {}
+    finished: dict[int, Finished] = {}
+    for event in events:
+        counter.feed(event)
+        match event:
+            case Started():
+                started = event
+            case Prefilled():
+                prompts[event.prompt_index] = event.tokens
+            case Delta():
+                deltas.setdefault(event.index, []).append(event)
+            case Finished():
+                finished[event.index] = event
+    if started is None:
+        raise ValueError("a stream of events begins with Started")
+    if deltas.keys() - finished.keys():
+        raise ValueError(f"choices without an end: {sorted(deltas.keys() - finished.keys())}")
+    choices = tuple(_fold_choice(deltas.get(index, []), finished[index]) for index in sorted(finished))
+    ordered_prompts = tuple(prompts.get(index, ()) for index in range(len(started.num_prompt_tokens)))
+    return Result(started.model, choices, ordered_prompts, counter.usage())
+
+
+def _fold_choice(deltas: list[Delta], finished: Finished) -> Choice:
+    return Choice(
+        index=finished.index,
+        text="".join(delta.text for delta in deltas),
+        token_ids=tuple(token_id for delta in deltas for token_id in delta.token_ids),
+        tokens=tuple(token for delta in deltas for token in delta.tokens),
+        reason=finished.reason,
+        stop=finished.stop,
+        seed=finished.seed,
+        timings=finished.timings,
+    )

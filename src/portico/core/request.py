@@ -1,0 +1,169 @@
+"""What a client asks for, in no dialect's words.
+
+The types have no defaults on purpose: what an absent field means is the dialect's to say, and forgetting one is a
+type error there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation.
+
+    `extra` holds further keys that a chat template may read, such as `name` or `tool_calls`.
+    """
+
+    role: str
+    content: str
+    extra: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class TextPrompt:
+    """Text for the tokenizer, without a template; `add_special_tokens` adds what the tokenizer adds by itself."""
+
+    text: str
+    add_special_tokens: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ChatPrompt:
+    """A conversation for the checkpoint's chat template."""
+
+    messages: tuple[Message, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TokensPrompt:
+    """A prompt that is token ids already."""
+
+    token_ids: tuple[int, ...]
+
+
+Prompt = TextPrompt | ChatPrompt | TokensPrompt
+
+
+@dataclass(frozen=True, slots=True)
+class Watermark:
+    """Soft watermark of Kirchenbauer et al. (arXiv 2301.10226) with one token of left context.
+
+    `gamma` is the share of the vocabulary that is green, `delta` what is added to green logits, and `hash_key` times
+    the previous token id seeds the generator that picks the green ids.
+    """
+
+    gamma: float
+    delta: float
+    hash_key: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How the next token is drawn.
+
+    Steps run in this order: logit bias, watermark, repetition, presence and frequency penalties, temperature, top_k,
+    top_p, typical_p, min_p, draw.
+
+    Attributes:
+        temperature: 0 is greedy; logits are divided by it otherwise.
+        top_k: keep the k most likely tokens; 0 is off.
+        top_p: nucleus mass in (0, 1]; 1 is off (Holtzman et al., arXiv 1904.09751).
+        typical_p: locally typical mass in (0, 1]; 1 is off (Meister et al., arXiv 2202.00666).
+        min_p: keep tokens at least this fraction as likely as the best; 0 is off.
+        repetition_penalty: CTRL's, over prompt and output; 1 is off (Keskar et al., arXiv 1909.05858).
+        presence_penalty: subtracted once from each token that the output holds; 0 is off.
+        frequency_penalty: subtracted per occurrence in the output; 0 is off.
+        frequency_penalty_is_relative: the penalty counts prompt and output and is divided by their length (TGI).
+        logit_bias: pairs of token id and what is added to its logit.
+        watermark: the watermark, or None.
+        seed: choice i draws from a generator seeded with seed + i; None takes a random seed.
+    """
+
+    temperature: float
+    top_k: int
+    top_p: float
+    typical_p: float
+    min_p: float
+    repetition_penalty: float
+    presence_penalty: float
+    frequency_penalty: float
+    frequency_penalty_is_relative: bool
+    logit_bias: tuple[tuple[int, float], ...]
+    watermark: Watermark | None
+    seed: int | None
+
+    @property
+    def is_greedy(self) -> bool:
+        """Whether the most likely token is taken without drawing."""
+        return self.temperature == 0
+
+
+@dataclass(frozen=True, slots=True)
+class Stopping:
+    """When a choice ends.
+
+    Attributes:
+        max_tokens: at most so many output tokens; None is up to the end of the context.
+        clamps_max_tokens: a `max_tokens` beyond the context is cut to it instead of being refused.
+        min_tokens: no stop token or stop string ends the choice before so many tokens.
+        stop: strings that end the choice.
+        stop_token_ids: token ids that end the choice, besides the end-of-sequence tokens of the model.
+        ignore_eos: the end-of-sequence tokens of the model do not end the choice.
+        include_stop: the stop string stays at the end of the text.
+    """
+
+    max_tokens: int | None
+    clamps_max_tokens: bool
+    min_tokens: int
+    stop: tuple[str, ...]
+    stop_token_ids: tuple[int, ...]
+    ignore_eos: bool
+    include_stop: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OutputOptions:
+    """What the events of the answer carry.
+
+    Attributes:
+        num_choices: choices per prompt.
+        token_details: `Delta.tokens` is filled; without it only text and token ids are given.
+        logprobs: log-probability of each output token and of so many most likely ones; None is none at all.
+        prompt_logprobs: the same for prompt tokens.
+        processed_logprobs: log-probabilities of the distribution that was drawn from, instead of the model's own.
+        skip_special_tokens: special tokens have no text.
+    """
+
+    num_choices: int
+    token_details: bool
+    logprobs: int | None
+    prompt_logprobs: int | None
+    processed_logprobs: bool
+    skip_special_tokens: bool
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationRequest:
+    """A complete request; `len(prompts) * output.num_choices` choices answer it.
+
+    The choice `i` of prompt `p` has the index `p * num_choices + i`. `model` None is whatever is served, `truncate`
+    keeps the last so many tokens of each prompt.
+    """
+
+    request_id: str
+    model: str | None
+    prompts: tuple[Prompt, ...]
+    truncate: int | None
+    sampling: Sampling
+    stopping: Stopping
+    output: OutputOptions
+    stream: bool
+
+    @property
+    def num_choices(self) -> int:
+        """Choices of the whole request, all prompts together."""
+        return len(self.prompts) * self.output.num_choices

@@ -1,0 +1,1 @@
+"""One package per wire; each can be deleted without touching another."""
