@@ -1,0 +1,1 @@
+"""HTTP: one path for every dialect. No field of any wire is known here."""

@@ -1,0 +1,45 @@
+# The two commands of a newcomer are `make serve` and `make test`; both work on a fresh clone.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+.PHONY: serve test check bench eval-demo train-demo docs clean
+
+serve: $(VENV)/.server
+	$(BIN)/portico serve $(ARGS)
+
+test: check
+	$(BIN)/pytest -n 2 --dist loadgroup $(ARGS)
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+bench: $(VENV)/.server
+	$(BIN)/portico bench $(ARGS)
+
+eval-demo: $(VENV)/.dev
+	$(BIN)/python -m demo.evaluate $(ARGS)
+
+train-demo: $(VENV)/.dev
+	$(BIN)/python -m demo.train $(ARGS)
+
+docs: $(VENV)/.dev
+	$(BIN)/python -m portico.ledger_pages docs/dialects
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info
+
+# The environment has one stamp for what serving needs and one for what developing needs besides.
+$(VENV)/.server: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.server
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@

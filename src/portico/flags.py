@@ -1,0 +1,55 @@
+"""Command-line flags generated from configuration dataclasses."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import Field, fields
+from types import NoneType, UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+C = TypeVar("C")
+
+
+def add_flags(parser: argparse.ArgumentParser, config: type[Any], title: str, prefix: str = "") -> None:
+    """Adds one flag for every field of a configuration class, in a group of their own."""
+    group = parser.add_argument_group(title)
+    hints = get_type_hints(config)
+    for each in fields(config):
+        _add_flag(group, each, hints[each.name], prefix)
+
+
+def read_flags(arguments: argparse.Namespace, config: type[C], prefix: str = "") -> C:
+    """The configuration that was given on the command line."""
+    values = vars(arguments)
+    given = {each.name: values[prefix + each.name] for each in fields(config)}  # type: ignore[arg-type]
+    return config(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
+
+
+def _add_flag(group: argparse._ArgumentGroup, each: Field[Any], hint: Any, prefix: str) -> None:
+    flag = "--" + (prefix + each.name).replace("_", "-")
+    text = each.metadata["help"]
+    if hint is bool:
+        group.add_argument(flag, action=argparse.BooleanOptionalAction, default=each.default, help=text)
+        return
+    if each.default not in (None, (), ""):
+        text += " (default: %(default)s)"
+    choices, metavar = each.metadata["choices"], each.metadata["metavar"]
+    extra: dict[str, Any] = {"nargs": "+"} if get_origin(hint) is tuple else {}
+    group.add_argument(
+        flag,
+        type=_value_type(hint),
+        default=each.default,
+        choices=choices,
+        metavar=metavar or (None if choices else _value_type(hint).__name__.upper()),
+        help=text,
+        **extra,
+    )
+
+
+def _value_type(hint: Any) -> type[Any]:
+    if isinstance(hint, UnionType):
+        hint = next(each for each in get_args(hint) if each is not NoneType)
+    if get_origin(hint) is tuple:
+        hint = get_args(hint)[0]
+    value_type: type[Any] = hint
+    return value_type

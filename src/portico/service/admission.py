@@ -1,0 +1,44 @@
+"""How much work is let in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from portico.core.errors import Overloaded
+
+
+class Admission:
+    """Counts the sequences that run or wait; over the limit new requests are refused at once.
+
+    A queue that only grows would answer everybody late; a refusal lets a client go elsewhere.
+    """
+
+    def __init__(self, max_running: int, max_waiting: int) -> None:
+        self._limit = max_running + max_waiting
+        self._num_admitted = 0
+
+    @property
+    def num_admitted(self) -> int:
+        """Sequences that are let in now."""
+        return self._num_admitted
+
+    @contextmanager
+    def admit(self, num_sequences: int) -> Iterator[None]:
+        """Holds places for the sequences of one request.
+
+        A request larger than the whole limit is let in when nothing else is there.
+
+        Raises:
+            Overloaded: there is no room.
+        """
+        if self._num_admitted and self._num_admitted + num_sequences > self._limit:
+            raise Overloaded(
+                f"The server is busy: {self._num_admitted} sequences are running or waiting, the limit is "
+                f"{self._limit}. Try again later."
+            )
+        self._num_admitted += num_sequences
+        try:
+            yield
+        finally:
+            self._num_admitted -= num_sequences

@@ -1,0 +1,105 @@
+"""The text of one choice, from its tokens."""
+
+from __future__ import annotations
+
+from portico.core.engine import SequenceFinished, TokenJob, TokenLogprobs, TokensGenerated
+from portico.core.events import Alternative, Delta, Event, Finished, FinishReason, Timings, Token
+from portico.core.request import GenerationRequest
+from portico.text.detokenizer import Detokenizer
+from portico.text.stop import StopStrings
+from portico.text.tokenizer import Tokenizer
+
+
+class TokenReader:
+    """Describes tokens with their text and log-probabilities."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+
+    def describe(self, token_id: int, text: str, logprobs: TokenLogprobs | None) -> Token:
+        """A token whose place in the text reads `text`; a control token reads as it is written."""
+        raw = self._tokenizer.raw(token_id)
+        special = token_id in self._tokenizer.special_ids
+        return Token(
+            id=token_id,
+            text=raw.decode("utf-8", "replace") if special else text,
+            raw=raw,
+            special=special,
+            logprob=None if logprobs is None else logprobs.logprob,
+            alternatives=() if logprobs is None else tuple(map(self._describe_alternative, logprobs.best)),
+        )
+
+    def _describe_alternative(self, best: tuple[int, float]) -> Alternative:
+        token_id, logprob = best
+        raw = self._tokenizer.raw(token_id)
+        return Alternative(
+            token_id, raw.decode("utf-8", "replace"), raw, logprob, token_id in self._tokenizer.special_ids
+        )
+
+
+class ChoiceText:
+    """Follows one sequence of the engine and gives the events of the choice that it is.
+
+    A stop string ends the choice before the engine knows: `is_finished` says so, and the sequence must then be
+    finished early.
+    """
+
+    def __init__(self, request: GenerationRequest, tokenizer: Tokenizer, job: TokenJob, index: int) -> None:
+        stopping = request.stopping
+        self._index = index
+        self._stopping = stopping
+        self._stop_token_ids = job.stop_token_ids
+        self._seed = (job.sampling.seed or 0) + index % request.output.num_choices
+        self._wants_tokens = request.output.token_details
+        self._detokenizer = Detokenizer(tokenizer, request.output.skip_special_tokens)
+        self._stop_strings = StopStrings(stopping.stop, stopping.include_stop)
+        self._special_stops = {tokenizer.find_special(stop): stop for stop in stopping.stop}
+        self._reader = TokenReader(tokenizer)
+        self._num_tokens = 0
+        self.is_finished = False
+
+    def feed(self, event: TokensGenerated, timings: Timings) -> list[Event]:
+        """New tokens: a delta, and the end, with these timings, when a stop string is complete."""
+        text, token_ids, tokens = "", [], []
+        matched: str | None = None
+        for position, token_id in enumerate(event.token_ids):
+            self._num_tokens += 1
+            piece = self._detokenize(token_id)
+            visible, matched = self._stop_strings.feed(piece, self._num_tokens > self._stopping.min_tokens)
+            text += visible
+            token_ids.append(token_id)
+            if self._wants_tokens:
+                logprobs = event.logprobs[position] if event.logprobs else None
+                tokens.append(self._reader.describe(token_id, piece, logprobs))
+            if matched is not None:
+                break
+        events: list[Event] = [Delta(self._index, text, tuple(token_ids), tuple(tokens))]
+        if matched is not None:
+            self.is_finished = True
+            events.append(Finished(self._index, FinishReason.STOP, matched, self._seed, timings))
+        return events
+
+    def finish(self, event: SequenceFinished) -> list[Event]:
+        """The engine has ended the sequence: the text that was held back, and the end."""
+        self.is_finished = True
+        visible, matched = self._stop_strings.feed(
+            self._detokenizer.flush(), self._num_tokens > self._stopping.min_tokens
+        )
+        text = visible if matched is not None else visible + self._stop_strings.flush()
+        events: list[Event] = [Delta(self._index, text, (), ())] if text else []
+        stop = matched if matched is not None else self._stop(event.stop_token_id)
+        reason = FinishReason.STOP if matched is not None else event.reason
+        events.append(Finished(self._index, reason, stop, self._seed, event.timings))
+        return events
+
+    def _detokenize(self, token_id: int) -> str:
+        """A token that ends the sequence is not part of the text, unless it was asked to stay."""
+        if token_id in self._stop_token_ids and not self._stopping.include_stop:
+            return self._detokenizer.flush()
+        return self._detokenizer.feed(token_id)
+
+    def _stop(self, stop_token_id: int | None) -> str | int | None:
+        """What the client asked to stop at; None for the model's own end of sequence."""
+        if stop_token_id in self._special_stops:
+            return self._special_stops[stop_token_id]
+        return stop_token_id if stop_token_id in self._stopping.stop_token_ids else None

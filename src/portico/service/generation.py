@@ -1,0 +1,140 @@
+"""Requests to events: the one path that every dialect and every engine shares."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+
+from portico.core.engine import (
+    Engine,
+    PromptPrefilled,
+    SequenceFinished,
+    TokenEvent,
+    TokenJob,
+    TokensGenerated,
+    TokenStream,
+)
+from portico.core.errors import NotReady, UnknownModel
+from portico.core.events import Event, Prefilled, Started, Timings, Token
+from portico.core.model import ServedModel
+from portico.core.request import GenerationRequest
+from portico.service.admission import Admission
+from portico.service.choice import ChoiceText, TokenReader
+from portico.service.merge import merge
+from portico.service.preparation import Preparation
+from portico.text.detokenizer import Detokenizer
+from portico.text.tokenizer import Tokenizer
+
+# Longer texts are tokenised in a thread (the tokenizer releases the GIL); for shorter ones the hand-over costs more.
+_THREAD_CHARACTERS = 16_384
+
+
+class GenerationService:
+    """Answers requests with one model."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        tokenizer: Tokenizer,
+        preparation: Preparation,
+        served: ServedModel,
+        admission: Admission,
+    ) -> None:
+        self._engine = engine
+        self._tokenizer = tokenizer
+        self._preparation = preparation
+        self._served = served
+        self._admission = admission
+
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[Sequence[Event], None]:
+        """The events of a request, in batches of what happened at the same time.
+
+        The first batch is `Started` alone, given as soon as the request is checked and let in; an error before it
+        means that nothing was begun. Closing the generator aborts the request.
+
+        Raises:
+            RequestError: the request cannot be served as it is.
+            Overloaded: too many requests wait.
+            NotReady: the engine takes no requests now.
+            EngineFailure: the engine failed; what was given before stands.
+        """
+        if request.model is not None and not self._served.answers_to(request.model):
+            raise UnknownModel(request.model, self._served.names)
+        if not self._engine.is_ready:
+            raise NotReady("The model is not ready to serve; it is being loaded.")
+        with self._admission.admit(request.num_choices):
+            jobs = await self._prepare(request)
+            started_at = time.perf_counter()
+            streams = self._start(jobs)
+            async with aclosing(merge(streams)) as merged:
+                yield [Started(self._served.name, tuple(len(job.token_ids) for job in jobs))]
+                answer = _Answer(request, jobs, streams, self._tokenizer, started_at)
+                async for position, token_events in merged:
+                    events = [each for event in token_events for each in answer.feed(position, event)]
+                    if events:
+                        yield events
+
+    async def _prepare(self, request: GenerationRequest) -> list[TokenJob]:
+        if self._preparation.num_characters(request) > _THREAD_CHARACTERS:
+            return await asyncio.to_thread(self._preparation.prepare, request, self._engine.info)
+        return self._preparation.prepare(request, self._engine.info)
+
+    def _start(self, jobs: list[TokenJob]) -> list[TokenStream]:
+        """Queues all jobs; `generate` of an engine fails for all of them or for none."""
+        return [self._engine.generate(job) for job in jobs]
+
+
+class _Answer:
+    """The choices of one request while they are written."""
+
+    def __init__(
+        self,
+        request: GenerationRequest,
+        jobs: Sequence[TokenJob],
+        streams: Sequence[TokenStream],
+        tokenizer: Tokenizer,
+        started_at: float,
+    ) -> None:
+        self._jobs = jobs
+        self._streams = streams
+        self._tokenizer = tokenizer
+        self._num_choices = request.output.num_choices
+        self._choices = [
+            ChoiceText(request, tokenizer, jobs[index // self._num_choices], index)
+            for index in range(request.num_choices)
+        ]
+        self._started_at = started_at
+        self._prefilled_at = [started_at] * len(jobs)
+
+    def feed(self, position: int, event: TokenEvent) -> list[Event]:
+        """The events that one engine event of the prompt at `position` means."""
+        if isinstance(event, PromptPrefilled):
+            self._prefilled_at[position] = time.perf_counter()
+            return [Prefilled(position, event.num_cached_tokens, self._describe_prompt(position, event))]
+        choice = self._choices[position * self._num_choices + event.index]
+        if choice.is_finished:
+            return []
+        if isinstance(event, SequenceFinished):
+            return choice.finish(event)
+        return self._feed_tokens(position, choice, event)
+
+    def _feed_tokens(self, position: int, choice: ChoiceText, event: TokensGenerated) -> list[Event]:
+        prefilled_at = self._prefilled_at[position]
+        timings = Timings(0.0, prefilled_at - self._started_at, time.perf_counter() - prefilled_at)
+        events = choice.feed(event, timings)
+        if choice.is_finished:
+            self._streams[position].finish(event.index)
+        return events
+
+    def _describe_prompt(self, position: int, event: PromptPrefilled) -> tuple[Token, ...]:
+        if not event.logprobs:
+            return ()
+        reader = TokenReader(self._tokenizer)
+        detokenizer = Detokenizer(self._tokenizer, skip_special_tokens=False)
+        token_ids = self._jobs[position].token_ids
+        return tuple(
+            reader.describe(token_id, detokenizer.feed(token_id), logprobs)
+            for token_id, logprobs in zip(token_ids, event.logprobs, strict=True)
+        )

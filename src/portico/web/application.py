@@ -1,0 +1,41 @@
+"""The ASGI application: every path of every dialect, and the operator's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route, Router
+from starlette.types import ASGIApp
+
+from portico.web.endpoint import Context, Endpoint, NotFound
+from portico.web.routing import build_paths
+
+# A page of the operator: gives the body and its media type.
+Page = Callable[[], tuple[bytes, str]]
+
+
+def build_application(
+    context: Context, precedence: Mapping[tuple[str, str], Sequence[str]], pages: Mapping[str, Page]
+) -> ASGIApp:
+    """Routes requests to their dialects; `pages` are paths that belong to no dialect.
+
+    Raises:
+        RouteConflict: two dialects want one path and nothing tells their requests apart.
+    """
+    paths = build_paths(context.dialects, precedence)
+    # Starlette takes the first match, so a path stands before those that match more: literal ones first, greedy ones
+    # last, and of two greedy ones the longer first.
+    paths.sort(key=lambda each: (":path}" in each.path, "{" in each.path, -len(each.path)))
+    routes: list[BaseRoute] = [Route(path, _serve_page(page), methods=["GET"]) for path, page in pages.items()]
+    routes.extend(Route(each.path, Endpoint(context, each)) for each in paths)
+    return Router(routes, redirect_slashes=False, default=NotFound(context))
+
+
+def _serve_page(page: Page) -> Callable[[Request], Response]:
+    def serve(request: Request) -> Response:
+        body, media_type = page()
+        return Response(body, headers={"content-type": media_type})
+
+    return serve

@@ -1,0 +1,46 @@
+"""One HTTP response on the bare ASGI interface."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from starlette.types import Send
+
+from portico.core.dialect import Reply
+
+
+class Sender:
+    """Sends one response and remembers how far it has come; `status` is 0 until it has begun."""
+
+    def __init__(self, send: Send, request_id: str, has_body: bool) -> None:
+        self._send = send
+        self._request_id = request_id
+        self._has_body = has_body
+        self.status = 0
+
+    async def reply(self, reply: Reply) -> None:
+        """Sends a whole response."""
+        headers = {"content-length": str(len(reply.body)), **reply.headers}
+        await self._start(reply.status, reply.media_type if reply.body else "", headers)
+        await self._send({"type": "http.response.body", "body": reply.body if self._has_body else b""})
+
+    async def start_stream(self, media_type: str, headers: Mapping[str, str]) -> None:
+        """Sends the head of a response whose body comes in parts; proxies are told not to hold it back."""
+        no_buffering = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+        await self._start(200, media_type, {**no_buffering, **headers})
+
+    async def write(self, part: bytes) -> None:
+        """Sends a part of the body; waits while the client reads slowly."""
+        if part:
+            await self._send({"type": "http.response.body", "body": part, "more_body": True})
+
+    async def end_stream(self, part: bytes) -> None:
+        """Sends the last part of the body."""
+        await self._send({"type": "http.response.body", "body": part})
+
+    async def _start(self, status: int, media_type: str, headers: Mapping[str, str]) -> None:
+        self.status = status
+        named = {"content-type": media_type} if media_type else {}
+        named.update(headers, **{"x-request-id": self._request_id})
+        encoded = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in named.items()]
+        await self._send({"type": "http.response.start", "status": status, "headers": encoded})
