@@ -12,7 +12,16 @@ from portico.core.errors import InvalidParameter, MalformedRequest
 T = TypeVar("T")
 
 _AT_PATH = re.compile(r"^(?P<message>.*) - at `(?:key in )?\$\.?(?P<path>.*)`$", re.DOTALL)
+_TOKEN_ID = re.compile(r"^[0-9]{1,18}\Z")
 _encoder = msgspec.json.Encoder()
+
+
+class SchemaMismatch(InvalidParameter):
+    """A field is missing or has the wrong type, in distinction from a value out of range."""
+
+    def __init__(self, name: str, message: str, is_missing: bool) -> None:
+        super().__init__(name, message)
+        self.is_missing = is_missing
 
 
 def encode_json(value: Any) -> bytes:
@@ -48,7 +57,7 @@ def convert(fields: dict[str, Any], schema: type[T], scope: str = "") -> T:
     `scope` is put before the names of fields in errors, such as `parameters`.
 
     Raises:
-        InvalidParameter: a field is missing or has the wrong type; it carries the path of the field.
+        SchemaMismatch: a field is missing or has the wrong type; it carries the path of the field.
     """
     try:
         return msgspec.convert(fields, schema, strict=True)
@@ -57,8 +66,69 @@ def convert(fields: dict[str, Any], schema: type[T], scope: str = "") -> T:
         path = ""
         if match := _AT_PATH.match(message):
             message, path = match["message"], match["path"]
-        elif missing := re.search(r"missing required field `([^`]+)`", message):
-            path = missing[1]
+        missing = re.search(r"missing required field `([^`]+)`", message)
+        if missing:
+            path = ".".join(part for part in (path, missing[1]) if part)
         name = ".".join(part for part in (scope, path) if part)
         where = f"`{name}`: " if name else ""
-        raise InvalidParameter(name, f"{where}{message}.") from None
+        raise SchemaMismatch(name, f"{where}{message}.", is_missing=missing is not None) from None
+
+
+def or_default(value: T | None, default: T) -> T:
+    """The value, or the default where it is absent or null."""
+    return default if value is None else value
+
+
+def require_between(
+    name: str, value: float, low: float, high: float | None = None, *, without_low: bool = False
+) -> None:
+    """Checks that a number is in [low, high], or in (low, high]; without `high` it has no upper end.
+
+    Raises:
+        InvalidParameter: it is not.
+    """
+    if (value > low or (value == low and not without_low)) and (high is None or value <= high):
+        return
+    lower = f"greater than {low}" if without_low else f"at least {low}"
+    limits = lower if high is None else f"{lower} and at most {high}"
+    raise InvalidParameter(name, f"`{name}` must be {limits}, got {value}.")
+
+
+def stop_strings(name: str, value: str | list[str] | None, max_stop: int) -> tuple[str, ...]:
+    """Stop strings from one string or a list of them.
+
+    Raises:
+        InvalidParameter: more than `max_stop` strings, or an empty one.
+    """
+    stop = (value,) if isinstance(value, str) else tuple(value or ())
+    if len(stop) > max_stop:
+        raise InvalidParameter(name, f"`{name}` can have at most {max_stop} strings, got {len(stop)}.")
+    if "" in stop:
+        raise InvalidParameter(name, f"`{name}` cannot contain an empty string.")
+    return stop
+
+
+def token_ids(name: str, value: list[int] | None) -> tuple[int, ...]:
+    """Token ids as they were given.
+
+    Raises:
+        InvalidParameter: one is negative.
+    """
+    for token_id in value or ():
+        require_between(name, token_id, 0)
+    return tuple(value or ())
+
+
+def token_biases(name: str, value: dict[str, float] | None, bound: float) -> tuple[tuple[int, float], ...]:
+    """Pairs of token id and bias from an object whose keys are token ids in decimal.
+
+    Raises:
+        InvalidParameter: a key is no token id, or a bias is not in [-bound, bound].
+    """
+    biases = []
+    for key, bias in (value or {}).items():
+        if not _TOKEN_ID.match(key):
+            raise InvalidParameter(name, f"The keys of `{name}` must be token ids, got {key!r}.")
+        require_between(f"{name}.{key}", bias, -bound, bound)
+        biases.append((int(key), bias))
+    return tuple(biases)

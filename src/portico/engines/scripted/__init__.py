@@ -1,0 +1,1 @@
+"""A deterministic engine without a model: for trying clients, for tests, and for benchmarks of everything around it."""

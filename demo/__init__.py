@@ -1,0 +1,1 @@
+"""How the built-in demo model is made: sentences, tokenizer, model, training, export and evaluation."""

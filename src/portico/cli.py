@@ -1,0 +1,83 @@
+"""The `portico` command; the only place that reads the environment's arguments and writes to the terminal."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import uvloop
+
+from portico import __version__, app
+from portico.checkpoint import CheckpointError, find_checkpoint
+from portico.config import ServerConfig
+from portico.console import Console
+from portico.core.engine import EngineStartError
+from portico.engines.native.config import NativeConfig
+from portico.engines.scripted.config import ScriptedConfig
+from portico.flags import add_flags, read_flags
+from portico.text.chat_template import ChatTemplateLoadError
+from portico.text.tokenizer import TokenizerLoadError
+from portico.web.server import AddressInUse
+
+ENGINE_CONFIGS: dict[str, type[Any]] = {"native": NativeConfig, "scripted": ScriptedConfig}
+
+# What an operator can mend; anything else is our bug and keeps its traceback.
+_OPERATOR_ERRORS = (
+    AddressInUse,
+    ChatTemplateLoadError,
+    CheckpointError,
+    EngineStartError,
+    TokenizerLoadError,
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; the exit code is 0 for a clean end, 1 for an error that one line explains."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    parsed = build_parser(given).parse_args(given)
+    try:
+        uvloop.run(_serve(parsed))
+    except _OPERATOR_ERRORS as error:
+        print(f"portico: error: {error}", file=sys.stderr)
+        return 1
+    except ValueError as error:
+        print(f"portico: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def build_parser(given: Sequence[str]) -> argparse.ArgumentParser:
+    """The whole command line; the chosen engine's own flags depend on `--engine`."""
+    parser = argparse.ArgumentParser(
+        prog="portico", description="One LLM inference server for clients of OpenAI, vLLM, TGI, Triton and MindIE."
+    )
+    parser.add_argument("--version", action="version", version=f"portico {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    serve = commands.add_parser(
+        "serve", help="serve a model", description="Serve a model to clients of all dialects on one port."
+    )
+    serve.add_argument(
+        "model", nargs="?", metavar="MODEL", help="checkpoint directory or hub id; without it the demo model"
+    )
+    engine = _chosen_engine(given)
+    add_flags(serve, ServerConfig, "server")
+    add_flags(serve, ENGINE_CONFIGS[engine], f"{engine} engine")
+    return parser
+
+
+def _chosen_engine(given: Sequence[str]) -> str:
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--engine", default=ServerConfig().engine)
+    engine = str(first.parse_known_args(list(given))[0].engine)
+    return engine if engine in ENGINE_CONFIGS else ServerConfig().engine
+
+
+async def _serve(parsed: argparse.Namespace) -> None:
+    config = read_flags(parsed, ServerConfig)
+    engine_config = read_flags(parsed, ENGINE_CONFIGS[config.engine])
+    checkpoint = find_checkpoint(parsed.model, config.served_model_name, config.revision)
+    await app.run(config, engine_config, checkpoint, Console(sys.stderr))

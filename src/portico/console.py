@@ -1,0 +1,55 @@
+"""What the operator sees while the server starts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TextIO
+
+from tqdm import tqdm
+
+from portico.core.dialect import Dialect
+from portico.core.model import ServerStatus
+
+
+class Console:
+    """Writes progress and the announcement to a terminal or a log file."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._bar: tqdm[None] | None = None
+
+    def show_progress(self, fraction: float) -> None:
+        """The share of the weights that is loaded, as a bar."""
+        if self._bar is None:
+            self._bar = tqdm(
+                total=100,
+                desc="loading weights",
+                unit="%",
+                file=self._stream,
+                bar_format="{desc}: {percentage:3.0f}%|{bar}|",
+            )
+        self._bar.update(round(fraction * 100) - self._bar.n)
+        if fraction >= 1:
+            self._bar.close()
+
+    def announce(self, address: str, status: ServerStatus, dialects: Sequence[Dialect]) -> None:
+        """The server is ready: where it is, what it serves, how it is talked to."""
+        model = status.model
+        size = f"{model.num_parameters / 1e6:,.1f} M parameters" if model.num_parameters else "no weights"
+        lines = [
+            f"Portico {status.version} is ready on {address}",
+            f"  model     {status.served.name} ({model.architecture}, {size}, {model.dtype} on {model.device}, "
+            f"context {model.max_model_len})",
+        ]
+        if len(status.served.names) > 1:
+            lines.append(f"  aliases   {', '.join(status.served.names[1:])}")
+        for dialect in dialects:
+            paths = dict.fromkeys(f"{route.path}" for route in dialect.routes)
+            lines.append(f"  {dialect.name:<9} {' '.join(paths)}")
+        body = json.dumps(
+            {"model": status.served.name, "messages": [{"role": "user", "content": "Hello!"}]}, ensure_ascii=False
+        )
+        lines.append(f"Try: curl {address}/v1/chat/completions -H 'Content-Type: application/json' -d '{body}'")
+        self._stream.write("\n".join(lines) + "\n")
+        self._stream.flush()

@@ -1,0 +1,85 @@
+"""What the answers of both generating routes have in common."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from portico.core.events import FinishReason, Usage
+from portico.dialects import wire
+from portico.dialects.openai.errors import encode_error as encode_error
+
+# Proxies that buffer or cache would hold back what is streamed.
+STREAM_HEADERS: Mapping[str, str] = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+DONE = wire.sse(b"[DONE]")
+_FINISH_REASONS = {FinishReason.STOP: "stop", FinishReason.LENGTH: "length", FinishReason.ABORT: "length"}
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """What is the same in every chunk of an answer; `created` is Unix time."""
+
+    id: str
+    created: int
+
+    def fields(self, kind: str, model: str) -> dict[str, Any]:
+        """The head of an answer or a chunk."""
+        return {
+            "id": self.id,
+            "object": kind,
+            "created": self.created,
+            "model": model,
+            "system_fingerprint": _fingerprint(model),
+        }
+
+
+def finish_reason(reason: FinishReason) -> str:
+    """The reason in this API's words; it has none for a choice that was broken off, which is a cut one at least."""
+    return _FINISH_REASONS[reason]
+
+
+def encode_usage(usage: Usage) -> dict[str, Any]:
+    """Token counts; details of the output are left out, there are none."""
+    return {
+        "prompt_tokens": usage.num_prompt_tokens,
+        "completion_tokens": usage.num_output_tokens,
+        "total_tokens": usage.num_prompt_tokens + usage.num_output_tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.num_cached_tokens},
+    }
+
+
+def _fingerprint(model: str) -> str:
+    return "fp_" + hashlib.blake2s(model.encode(), digest_size=5).hexdigest()
+
+
+class ChunkWriter:
+    """Writes the chunks of one streamed answer.
+
+    A chunk of text is bytes prepared once, with the escaped text between them: it is written for every token.
+    """
+
+    def __init__(self, head: Mapping[str, Any], names_usage: bool, text_key: bytes) -> None:
+        encoded = wire.encode_json(head)[:-1]
+        self._head = b"data: " + encoded + b',"choices":[{"index":'
+        self._usage_head = b"data: " + encoded + b',"choices":[],"usage":'
+        # With usage asked for, every chunk before the last has it as null.
+        self._tail = b'}],"usage":null}\n\n' if names_usage else b"}]}\n\n"
+        self._text_key = text_key
+        self._text_heads: dict[int, bytes] = {}
+
+    def text(self, index: int, text: str, after: bytes) -> bytes:
+        """A chunk with text; `after` is what follows the text in its choice."""
+        head = self._text_heads.get(index)
+        if head is None:
+            head = self._text_heads[index] = self._head + str(index).encode() + b"," + self._text_key
+        return head + wire.encode_json(text) + after + self._tail
+
+    def choice(self, index: int, rest: bytes) -> bytes:
+        """A chunk whose choice is written by the caller, after its index."""
+        return self._head + str(index).encode() + b"," + rest + self._tail
+
+    def usage(self, usage: Usage) -> bytes:
+        """The chunk of counts, without a choice."""
+        return self._usage_head + wire.encode_json(encode_usage(usage)) + b"}\n\n"

@@ -1,0 +1,79 @@
+"""Errors in OpenAI's shape.
+
+Source: OpenAI API reference, "Error codes", and the exception classes of the official client, which read the status,
+`message`, `type`, `param` and `code`.
+"""
+
+from __future__ import annotations
+
+from portico.core.dialect import Reply
+from portico.core.errors import (
+    EngineFailure,
+    InvalidParameter,
+    MalformedRequest,
+    MethodNotAllowed,
+    NotReady,
+    Overloaded,
+    PayloadTooLarge,
+    PorticoError,
+    PromptTooLong,
+    UnknownModel,
+    UnknownRoute,
+    UnsupportedParameter,
+)
+from portico.dialects import wire
+
+_REQUEST, _SERVER = "invalid_request_error", "server_error"
+
+# Status, type and code.
+_TABLE: dict[type[PorticoError], tuple[int, str, str | None]] = {
+    MalformedRequest: (400, _REQUEST, "invalid_json"),
+    wire.SchemaMismatch: (400, _REQUEST, "invalid_type"),
+    InvalidParameter: (400, _REQUEST, "invalid_value"),
+    UnsupportedParameter: (400, _REQUEST, "unsupported_parameter"),
+    PromptTooLong: (400, _REQUEST, "context_length_exceeded"),
+    UnknownModel: (404, _REQUEST, "model_not_found"),
+    UnknownRoute: (404, _REQUEST, "unknown_url"),
+    MethodNotAllowed: (405, _REQUEST, "method_not_supported"),
+    PayloadTooLarge: (413, _REQUEST, "request_too_large"),
+    Overloaded: (429, "rate_limit_error", "rate_limit_exceeded"),
+    NotReady: (503, _SERVER, "service_unavailable"),
+    EngineFailure: (500, _SERVER, None),
+    PorticoError: (500, _SERVER, None),
+}
+
+
+def refuse(error: PorticoError) -> Reply:
+    """The answer to a request that failed before its answer began."""
+    status, _, _ = _row(error)
+    return Reply(status, encode_error(error), headers=_headers(error))
+
+
+def encode_error(error: PorticoError) -> bytes:
+    """The error object, as it stands in a stream too."""
+    _, kind, code = _row(error)
+    if isinstance(error, wire.SchemaMismatch) and error.is_missing:
+        code = "missing_required_parameter"
+    return wire.encode_json({"error": {"message": str(error), "type": kind, "param": _param(error), "code": code}})
+
+
+def _row(error: PorticoError) -> tuple[int, str, str | None]:
+    return next(_TABLE[kind] for kind in type(error).__mro__ if kind in _TABLE)
+
+
+def _param(error: PorticoError) -> str | None:
+    match error:
+        case InvalidParameter() | UnsupportedParameter():
+            return error.name or None
+        case UnknownModel():
+            return "model"
+    return None
+
+
+def _headers(error: PorticoError) -> dict[str, str]:
+    match error:
+        case Overloaded() | NotReady():
+            return {"Retry-After": str(error.retry_after)}
+        case MethodNotAllowed():
+            return {"Allow": ", ".join(error.allowed)}
+    return {}

@@ -1,0 +1,134 @@
+"""What happens to every field that the OpenAI API and vLLM's additions to it document."""
+
+from __future__ import annotations
+
+from portico.core.ledger import Entry, Ledger, honoured, neutral, refused
+
+_NOT_YET = "constrained output is not available."
+_NO_TOOLS = "tool calls are not available."
+
+_SHARED: tuple[Entry, ...] = (
+    honoured("model", "may be absent: the served model"),
+    honoured("n", "up to the server's limit"),
+    honoured("temperature", "0 to 2; 0 is greedy"),
+    honoured("top_p", "greater than 0, up to 1"),
+    honoured("presence_penalty", "-2 to 2, over the output"),
+    honoured("frequency_penalty", "-2 to 2, over the output"),
+    honoured("logit_bias", "-100 to 100 per token id"),
+    honoured("seed", "64 bits; choice i draws with seed + i"),
+    honoured("stop", "a string or a list"),
+    honoured("max_tokens", "cut to what fits the context"),
+    honoured("stream"),
+    honoured("stream_options"),
+    neutral("user", "a remark for the provider's records"),
+)
+
+_SHARED_VLLM: tuple[Entry, ...] = (
+    honoured("top_k", "-1 and 0 are off"),
+    honoured("min_p", "0 to 1"),
+    honoured("repetition_penalty", "greater than 0, over prompt and output"),
+    honoured("min_tokens"),
+    honoured("stop_token_ids"),
+    honoured("include_stop_str_in_output"),
+    honoured("ignore_eos"),
+    honoured("skip_special_tokens"),
+    honoured("truncate_prompt_tokens", "at least 1: the last so many tokens of the prompt stay"),
+    neutral("truncation_side", "the left side is cut", "left"),
+    neutral("session_id", "a remark for routing between servers"),
+    neutral("priority", "requests are served in the order of their arrival.", 0),
+    neutral("use_beam_search", "there is no beam search.", False),
+    neutral("length_penalty", "it belongs to beam search.", 1.0),
+    neutral("early_stopping", "it belongs to beam search.", False),
+    neutral("spaces_between_special_tokens", "special tokens are separated by the tokenizer alone.", True),
+    neutral("bad_words", "words cannot be forbidden; use `logit_bias`.", []),
+    neutral("return_token_ids", "token ids are not part of the answer.", False),
+    neutral("return_tokens_as_token_ids", "tokens are given as text.", False),
+    neutral("stream_interval", "every step is sent.", 1),
+    refused("allowed_token_ids", "use `logit_bias`."),
+    refused("prompt_logprobs", "use `echo` with `logprobs` on /v1/completions."),
+    refused("logprob_token_ids", "log-probabilities of chosen tokens are not available."),
+    refused("structured_outputs", _NOT_YET),
+    refused("guided_json", _NOT_YET),
+    refused("guided_regex", _NOT_YET),
+    refused("guided_choice", _NOT_YET),
+    refused("guided_grammar", _NOT_YET),
+    refused("guided_decoding_backend", _NOT_YET),
+    refused("guided_whitespace_pattern", _NOT_YET),
+    refused("logits_processors", "code in requests is not run."),
+    refused("thinking_token_budget", "reasoning is not told apart from the answer."),
+    refused("repetition_detection", "repetition does not end a choice."),
+    refused("prompt_embeds", "prompts are text or token ids."),
+    refused("cache_salt", "the cache of prompts is not divided."),
+    refused("request_id", "send the header `X-Request-Id` instead."),
+    refused("vllm_xargs", "there are no further engine arguments."),
+    refused("kv_transfer_params", "key-value blocks are not transferred between servers."),
+)
+
+CHAT = Ledger(
+    "POST /v1/chat/completions",
+    "",
+    (
+        honoured("messages", "text only; other keys of a message go to the chat template"),
+        honoured("max_completion_tokens", "wins over `max_tokens`"),
+        honoured("logprobs"),
+        honoured("top_logprobs", "0 to 20, with `logprobs`"),
+        *_SHARED,
+        neutral("safety_identifier", "a remark for the provider's records"),
+        neutral("metadata", "a remark for the provider's records"),
+        neutral("prompt_cache_key", "a hint for speed"),
+        neutral("prompt_cache_options", "a hint for speed"),
+        neutral("prompt_cache_retention", "a hint for speed"),
+        neutral("prediction", "a hint for speed"),
+        neutral("store", "completions are not stored.", False),
+        neutral("service_tier", "there is one tier.", "auto", "default"),
+        neutral("modalities", "answers are text.", ["text"]),
+        neutral("response_format", _NOT_YET, {"type": "text"}),
+        neutral("tool_choice", _NO_TOOLS, "none"),
+        neutral("function_call", _NO_TOOLS, "none"),
+        neutral("parallel_tool_calls", "without tools there are no calls to run side by side"),
+        neutral("reasoning_effort", "the model does not reason before it answers.", "none"),
+        neutral("verbosity", "the length of answers cannot be steered.", "medium"),
+        refused("tools", _NO_TOOLS),
+        refused("functions", _NO_TOOLS),
+        refused("audio", "answers are text."),
+        refused("moderation", "answers are not moderated."),
+        refused("web_search_options", "there is no web search."),
+        *_SHARED_VLLM,
+        neutral("best_of", "use `n`, or /v1/completions.", 1),
+        neutral("echo", "the answer begins after the prompt.", False),
+        neutral("add_generation_prompt", "the answer is always a new turn.", True),
+        neutral("continue_final_message", "the answer is always a new turn.", False),
+        neutral("add_special_tokens", "the chat template writes all special tokens.", False),
+        neutral("chat_template_kwargs", "the chat template takes no arguments.", {}),
+        neutral("include_reasoning", "reasoning is not told apart from the answer.", True),
+        refused("chat_template", "the server's chat template is used."),
+        refused("documents", "the chat template takes no documents."),
+        refused("mm_processor_kwargs", "messages are text."),
+    ),
+)
+
+COMPLETION = Ledger(
+    "POST /v1/completions",
+    "",
+    (
+        honoured("prompt", "text, token ids, or a list of either"),
+        honoured("best_of", "at least `n`; ranked by mean log-probability; not streamed when greater than `n`"),
+        honoured("echo"),
+        honoured("logprobs", "0 to 5"),
+        *_SHARED,
+        refused("suffix", "text cannot be inserted before an ending."),
+        *_SHARED_VLLM,
+        honoured("add_special_tokens"),
+        neutral("response_format", _NOT_YET, {"type": "text"}),
+    ),
+)
+
+STREAM_OPTIONS = Ledger(
+    "stream_options",
+    "stream_options",
+    (
+        honoured("include_usage"),
+        neutral("include_obfuscation", "events are not padded.", False),
+        neutral("continuous_usage_stats", "usage comes once, at the end.", False),
+    ),
+)

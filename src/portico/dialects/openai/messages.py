@@ -1,0 +1,89 @@
+"""Chat messages to canonical turns.
+
+Source: OpenAI API reference, "Create chat completion", `messages`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from portico.core.errors import InvalidParameter
+from portico.core.request import Message
+from portico.dialects import wire
+from portico.dialects.openai.schema import ChatMessage, ContentPart
+
+_ROLES = ("system", "developer", "user", "assistant", "tool")
+
+
+def decode_messages(messages: list[dict[str, Any]]) -> tuple[Message, ...]:
+    """The conversation.
+
+    Raises:
+        InvalidParameter: no messages, an unknown role, missing content, or content that is not text.
+    """
+    if not messages:
+        raise InvalidParameter("messages", "`messages` must have at least one message.")
+    return tuple(_decode_message(message, f"messages[{index}]") for index, message in enumerate(messages))
+
+
+def _decode_message(fields: dict[str, Any], path: str) -> Message:
+    message = wire.convert(fields, ChatMessage, path)
+    if message.role not in _ROLES:
+        raise InvalidParameter(
+            f"{path}.role", f"`{path}.role` must be one of {', '.join(_ROLES)}, got {message.role!r}."
+        )
+    if message.role == "tool" and message.tool_call_id is None:
+        raise InvalidParameter(
+            f"{path}.tool_call_id", f"`{path}.tool_call_id` is required in messages of the role tool."
+        )
+    if fields.get("audio") is not None:
+        raise InvalidParameter(f"{path}.audio", f"`{path}.audio`: audio is not supported, messages are text.")
+    extra = {key: value for key, value in fields.items() if key not in ("role", "content") and value is not None}
+    if message.tool_calls:
+        extra["tool_calls"] = [_readable_call(call) for call in message.tool_calls]
+    # Chat templates know the older word for the same turn.
+    role = "system" if message.role == "developer" else message.role
+    return Message(role, _decode_content(message, path), extra)
+
+
+def _decode_content(message: ChatMessage, path: str) -> str:
+    path = f"{path}.content"
+    if message.content is None:
+        if message.tool_calls:
+            return ""
+        raise InvalidParameter(path, f"`{path}` must be a string or a list of text parts.")
+    if isinstance(message.content, str):
+        return message.content
+    return "".join(_decode_part(part, f"{path}[{index}]") for index, part in enumerate(message.content))
+
+
+def _decode_part(fields: dict[str, Any], path: str) -> str:
+    part = wire.convert(fields, ContentPart, path)
+    match part.type:
+        case "text":
+            text = part.text
+        case "refusal":
+            text = part.refusal
+        case _:
+            raise InvalidParameter(
+                f"{path}.type",
+                f"`{path}.type`: content of the type {part.type!r} is not supported, messages are text.",
+            )
+    if text is None:
+        raise InvalidParameter(f"{path}.{part.type}", f"`{path}.{part.type}` is required in parts of this type.")
+    return text
+
+
+def _readable_call(call: Mapping[str, Any]) -> dict[str, Any]:
+    """A tool call with its arguments as an object: on this wire they are JSON in a string, templates write JSON."""
+    function = call.get("function")
+    if not isinstance(function, dict) or not isinstance(function.get("arguments"), str):
+        return dict(call)
+    try:
+        arguments = msgspec.json.decode(function["arguments"])
+    except (msgspec.DecodeError, RecursionError):
+        return dict(call)
+    return {**call, "function": {**function, "arguments": arguments}}

@@ -1,0 +1,67 @@
+"""The dialect of Triton Inference Server's HTTP protocol, for a model that generates text.
+
+The names of fields are those of the vLLM backend, of the TensorRT-LLM ensembles, of the open inference protocol and of
+MindIE Service together. Beyond them: models can be listed, and unknown fields are refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from portico.core.dialect import Describe, Dialect, Generate, Operation, Reply, Route
+from portico.core.errors import PorticoError
+from portico.core.ledger import Ledger
+from portico.dialects.triton import errors, ledgers, metadata
+from portico.dialects.triton.decode import Decoder
+from portico.dialects.triton.profile import DEFAULT, MINDIE, Profile
+
+__all__ = ["DEFAULT", "MINDIE", "Profile", "dialect"]
+
+_MODEL = "/v2/models/{model:path}"
+_VERSION = f"{_MODEL}/versions/{{version}}"
+
+
+def _routes(profile: Profile) -> Iterator[Route]:
+    decoder = Decoder(profile)
+    yield Route("GET", "/v2", Describe(metadata.describe_server))
+    yield Route("GET", "/v2/", Describe(metadata.describe_server))
+    yield Route("GET", "/v2/health/live", Describe(metadata.describe_live))
+    yield Route("GET", "/v2/health/ready", Describe(metadata.describe_ready))
+    yield Route("GET", "/v2/models", Describe(metadata.describe_models))
+    of_model: tuple[tuple[str, str, Operation], ...] = (
+        ("POST", "/generate", Generate(decoder.decode_generate)),
+        ("POST", "/generate_stream", Generate(decoder.decode_generate_stream)),
+        ("GET", "/ready", Describe(metadata.describe_model_ready)),
+        ("GET", "/config", Describe(metadata.describe_config)),
+    )
+    for method, action, operation in of_model:
+        # The versioned path comes first, since a model's name may hold slashes.
+        yield Route(method, _VERSION + action, operation)
+        yield Route(method, _MODEL + action, operation)
+    yield Route("GET", _VERSION, Describe(metadata.describe_model))
+    # A name with slashes would make every unknown path below a model's into the name of another.
+    yield Route("GET", "/v2/models/{model}", Describe(metadata.describe_model))
+
+
+@dataclass(frozen=True, slots=True)
+class _Triton:
+    name: str
+    title: str
+    routes: tuple[Route, ...]
+    prefixes: tuple[str, ...]
+    ledgers: tuple[Ledger, ...]
+
+    def refuse(self, error: PorticoError) -> Reply:
+        return errors.refuse(error)
+
+
+def dialect(profile: Profile = DEFAULT) -> Dialect:
+    """Triton's HTTP protocol in one flavour."""
+    return _Triton(
+        name="triton",
+        title="Triton",
+        routes=tuple(_routes(profile)),
+        prefixes=("/v2",),
+        ledgers=(ledgers.GENERATE,),
+    )

@@ -1,0 +1,112 @@
+"""Every field that the backends behind this dialect document for generate requests, and what happens to it.
+
+A field may stand at the top, in `parameters`, or in the JSON text of `sampling_parameters`.
+"""
+
+from __future__ import annotations
+
+from portico.core.ledger import Entry, Ledger, honoured, neutral, refused
+from portico.dialects.triton.schema import SECOND_NAMES
+
+_NO_ADAPTERS = "no adapters are served."
+_NO_GRAMMAR = "constrained output is not available on this path."
+_NO_IMAGES = "this model takes text only."
+_NO_LOGITS = "logits are not given out."
+_NO_LOGPROBS = "token log-probabilities are given by `details` on this path."
+_NO_TUNING = "prompt tuning is not available."
+
+_COMMON = (
+    honoured("text_input", "the prompt, a string or a list of one"),
+    honoured("parameters", "an object of further fields"),
+    honoured("sampling_parameters", "further fields as JSON text or as an object; a field may be given once only"),
+    honoured("id", "given back in the answer"),
+    honoured("stream", "events carry new text only; on generate it must be false"),
+    honoured("exclude_input_in_output", "absent: the prompt is echoed unless streaming (MindIE profile: never)"),
+    honoured("return_finish_reason"),
+    honoured("return_num_input_tokens"),
+    honoured("return_num_output_tokens", "counts the tokens that are new in each event"),
+    honoured("return_cumulative_logprob"),
+    honoured("details", "adds the finish reason, the count of tokens and the tokens with their logprobs"),
+)
+_SAMPLING = (
+    honoured("max_tokens", "absent is 16 (MindIE profile: 20); a prompt and an output beyond the context are refused"),
+    honoured("min_tokens"),
+    honoured("n", "text_output is a list when there are several"),
+    honoured("do_sample", "false is greedy unless temperature, top_k or top_p are given"),
+    honoured("temperature", "0 is greedy"),
+    honoured("top_k", "0 and -1 are off"),
+    honoured("top_p"),
+    honoured("typical_p"),
+    honoured("min_p"),
+    honoured("repetition_penalty"),
+    honoured("presence_penalty"),
+    honoured("frequency_penalty"),
+    honoured("logit_bias", "an object from token ids to what is added to their logits"),
+    honoured("watermark", "gamma 0.5, delta 2.0, hash key 15485863"),
+    honoured("seed", "negative seeds count from 2**64 downwards"),
+    honoured("stop", "a string or a list; empty strings are none"),
+    honoured("stop_token_ids"),
+    honoured("end_id", "the one token that ends the output, in place of the model's own; -1 is none"),
+    honoured("ignore_eos"),
+    honoured("include_stop_str_in_output"),
+    honoured("skip_special_tokens"),
+    honoured("truncate_prompt_tokens", "keeps the last tokens of the prompt; -1 keeps all"),
+)
+_NEUTRAL = (
+    neutral("priority", "requests are served in order; the answer is the same."),
+    neutral("timeout", "requests are not timed out; close the connection to stop one."),
+    neutral("batch_size", "batches are formed by the server."),
+    neutral("pad_id", "nothing is padded."),
+    neutral("bad_words", "words cannot be banned; use `logit_bias` for tokens.", "", [""], []),
+    neutral("beam_width", "there is no beam search.", 1),
+    neutral("length_penalty", "there is no beam search.", 0, 1),
+    neutral("best_of", "use `n`.", 1),
+    neutral("sampling_param_best_of", "use `n`.", 1),
+    neutral("detokenize", "answers are text.", True),
+    neutral("spaces_between_special_tokens", "text is decoded as the tokenizer does.", True),
+    neutral("return_logprobs", _NO_LOGPROBS, False),
+    neutral("return_log_probs", _NO_LOGPROBS, False),
+    neutral("return_stop_reason", "`return_finish_reason` is available.", False),
+    neutral("return_context_logits", _NO_LOGITS, False),
+    neutral("return_generation_logits", _NO_LOGITS, False),
+    neutral("return_perf_metrics", "see /metrics.", False),
+    neutral("sampling_param_return_perf_metrics", "see /metrics.", False),
+    neutral("use_draft_logits", "there is no draft model.", False),
+    neutral("num_draft_tokens", "there is no draft model.", 0),
+    neutral("embedding_bias_words", "use `logit_bias`.", "", [""], []),
+    neutral("embedding_bias_weights", "use `logit_bias`.", []),
+)
+_REFUSED = (
+    refused("image", _NO_IMAGES),
+    refused("image_input", _NO_IMAGES),
+    refused("image_bytes_input", _NO_IMAGES),
+    refused("image_url_input", _NO_IMAGES),
+    refused("video_bytes_input", _NO_IMAGES),
+    refused("embedding_request", "this path generates text."),
+    refused("decoder_text_input", "this is not an encoder-decoder model."),
+    refused("logprobs", _NO_LOGPROBS),
+    refused("prompt_logprobs", _NO_LOGPROBS),
+    refused("allowed_token_ids", "use `logit_bias`."),
+    refused("structured_outputs", _NO_GRAMMAR),
+    refused("guided_decoding", _NO_GRAMMAR),
+    refused("guided_decoding_guide", _NO_GRAMMAR),
+    refused("guided_decoding_guide_type", _NO_GRAMMAR),
+    refused("lora_name", _NO_ADAPTERS),
+    refused("lora_task_id", _NO_ADAPTERS),
+    refused("lora_weights", _NO_ADAPTERS),
+    refused("lora_config", _NO_ADAPTERS),
+    refused("prompt_embedding_table", _NO_TUNING),
+    refused("prompt_vocab_size", _NO_TUNING),
+    refused("prompt_table_extra_id", _NO_TUNING),
+)
+
+
+def _second_names() -> tuple[Entry, ...]:
+    return tuple(honoured(second, f"the same as {first}") for second, first in SECOND_NAMES.items())
+
+
+GENERATE = Ledger(
+    "POST /v2/models/{model}[/versions/{version}]/generate and generate_stream",
+    "",
+    (*_COMMON, *_SAMPLING, *_second_names(), *_NEUTRAL, *_REFUSED),
+)

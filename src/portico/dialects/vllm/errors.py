@@ -1,0 +1,98 @@
+"""Errors in the shapes of vLLM and of MindIE's vLLM interface.
+
+Source: vLLM's `ErrorResponse`, whose `code` is the status as a number; MindIE Service's EndPoint API, error codes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from portico.core.dialect import Reply
+from portico.core.errors import (
+    EngineFailure,
+    InvalidParameter,
+    MalformedRequest,
+    MethodNotAllowed,
+    NotReady,
+    Overloaded,
+    PayloadTooLarge,
+    PorticoError,
+    PromptTooLong,
+    UnknownModel,
+    UnknownRoute,
+    UnsupportedParameter,
+)
+from portico.dialects import wire
+
+_Table = Mapping[type[PorticoError], tuple[int, str]]
+
+_BAD_REQUEST = (400, "BadRequestError")
+_BUSY = (503, "ServiceUnavailableError")
+_FAILED = (500, "InternalServerError")
+_UPSTREAM: _Table = {
+    MalformedRequest: _BAD_REQUEST,
+    InvalidParameter: _BAD_REQUEST,
+    UnsupportedParameter: _BAD_REQUEST,
+    PromptTooLong: _BAD_REQUEST,
+    UnknownModel: (404, "NotFoundError"),
+    UnknownRoute: (404, "NotFoundError"),
+    MethodNotAllowed: (405, "MethodNotAllowedError"),
+    PayloadTooLarge: (413, "PayloadTooLargeError"),
+    Overloaded: _BUSY,
+    NotReady: _BUSY,
+    EngineFailure: _FAILED,
+    PorticoError: _FAILED,
+}
+
+_INVALID = (422, "Input Validation Error")
+_UNAVAILABLE = (503, "Service Unavailable")
+_INCOMPLETE = (500, "Incomplete Generation")
+_MINDIE: _Table = {
+    MalformedRequest: _INVALID,
+    InvalidParameter: _INVALID,
+    UnsupportedParameter: _INVALID,
+    PromptTooLong: _INVALID,
+    UnknownModel: _INVALID,
+    UnknownRoute: (404, "NotFoundError"),
+    MethodNotAllowed: (405, "Input Validation Error"),
+    PayloadTooLarge: (413, "Input Validation Error"),
+    Overloaded: _UNAVAILABLE,
+    NotReady: _UNAVAILABLE,
+    EngineFailure: _INCOMPLETE,
+    PorticoError: _INCOMPLETE,
+}
+
+
+def refuse_upstream(error: PorticoError) -> Reply:
+    """vLLM's error object."""
+    status, kind = _row(_UPSTREAM, error)
+    content = {"message": str(error), "type": kind, "param": _param(error), "code": status}
+    return Reply(status, wire.encode_json({"error": content}), headers=_headers(error))
+
+
+def refuse_mindie(error: PorticoError) -> Reply:
+    """MindIE's pair of a sentence and a type."""
+    status, kind = _row(_MINDIE, error)
+    return Reply(status, wire.encode_json({"error": str(error), "error_type": kind}), headers=_headers(error))
+
+
+def _row(table: _Table, error: PorticoError) -> tuple[int, str]:
+    return next(table[kind] for kind in type(error).__mro__ if kind in table)
+
+
+def _param(error: PorticoError) -> str | None:
+    match error:
+        case InvalidParameter() | UnsupportedParameter():
+            return error.name or None
+        case UnknownModel():
+            return "model"
+    return None
+
+
+def _headers(error: PorticoError) -> dict[str, str]:
+    match error:
+        case Overloaded() | NotReady():
+            return {"Retry-After": str(error.retry_after)}
+        case MethodNotAllowed():
+            return {"Allow": ", ".join(error.allowed)}
+    return {}

@@ -1,0 +1,58 @@
+"""What happens to every field that `POST /generate` documents, in either profile."""
+
+from __future__ import annotations
+
+from portico.core.ledger import Ledger, honoured, neutral, refused
+
+_NOT_YET = "constrained output is not available."
+_BEAM = "there is no beam search."
+_NO_LOGPROBS = "the answer has no place for log-probabilities; use /v1/completions."
+
+GENERATE = Ledger(
+    "POST /generate",
+    "",
+    (
+        honoured("prompt", "text"),
+        honoured("model", "may be absent: the served model"),
+        honoured("stream"),
+        honoured("n", "up to the server's limit, at any temperature"),
+        honoured("best_of", "at least `n`, and `n` with `stream`; ranked by cumulative log-probability"),
+        honoured("temperature", "0 is greedy; less than 0.01 is raised to 0.01"),
+        honoured("top_p", "greater than 0, up to 1"),
+        honoured("top_k", "-1 and 0 are off"),
+        honoured("min_p", "0 to 1"),
+        honoured("repetition_penalty", "greater than 0, over prompt and output"),
+        honoured("presence_penalty", "-2 to 2, over the output"),
+        honoured("frequency_penalty", "-2 to 2, over the output"),
+        honoured("logit_bias", "-100 to 100 per token id"),
+        honoured("seed", "64 bits, -1 is none; choice i draws with seed + i"),
+        honoured("stop", "a string or a list"),
+        honoured("stop_token_ids"),
+        honoured("include_stop_str_in_output"),
+        honoured("ignore_eos"),
+        honoured("max_tokens", "cut to what fits the context"),
+        honoured("min_tokens"),
+        honoured("skip_special_tokens"),
+        honoured("truncate_prompt_tokens", "at least 1: the last so many tokens of the prompt stay"),
+        neutral("use_beam_search", _BEAM, False),
+        neutral("length_penalty", _BEAM, 1.0),
+        neutral("early_stopping", _BEAM, False),
+        neutral("spaces_between_special_tokens", "special tokens are separated by the tokenizer alone.", True),
+        neutral("detokenize", "the answer is text.", True),
+        neutral("bad_words", "words cannot be forbidden; use `logit_bias`.", []),
+        neutral("logits_processors", "code in requests is not run.", []),
+        neutral("flat_logprobs", _NO_LOGPROBS, False),
+        neutral("stream_interval", "every step is sent.", 1),
+        neutral("skip_reading_prefix_cache", "cached prompts are always read.", False),
+        refused("logprobs", _NO_LOGPROBS),
+        refused("prompt_logprobs", _NO_LOGPROBS),
+        refused("logprob_token_ids", _NO_LOGPROBS),
+        refused("allowed_token_ids", "use `logit_bias`."),
+        refused("structured_outputs", _NOT_YET),
+        refused("guided_decoding", _NOT_YET),
+        refused("output_kind", "the profile of the server decides what is streamed."),
+        refused("extra_args", "there are no further engine arguments."),
+        refused("thinking_token_budget", "reasoning is not told apart from the answer."),
+        refused("repetition_detection", "repetition does not end a choice."),
+    ),
+)

@@ -1,0 +1,20 @@
+"""Answers about the server.
+
+Source: vLLM's API server, `/health`, `/ping` and `/version`.
+"""
+
+from __future__ import annotations
+
+from portico.core.dialect import RawRequest, Reply
+from portico.core.model import ServerStatus
+from portico.dialects import wire
+
+
+def health(raw: RawRequest, status: ServerStatus) -> Reply:
+    """200 when requests are taken and 503 when not, without a body."""
+    return Reply(200 if status.is_ready else 503, b"", media_type="text/plain")
+
+
+def version(raw: RawRequest, status: ServerStatus) -> Reply:
+    """This server's version."""
+    return Reply(200, wire.encode_json({"version": status.version}))

@@ -1,0 +1,53 @@
+"""What an operator can set on the native engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from portico.core.option import option
+
+DTYPES = ("auto", "float32", "bfloat16")
+DEVICES = ("auto", "cpu", "cuda")
+
+
+@dataclass(frozen=True, slots=True)
+class NativeConfig:
+    """Settings of the native engine; None is decided when the model is loaded.
+
+    Attributes:
+        dtype: how weights and KV cache are held; auto is float32 on a CPU and bfloat16 on a GPU.
+        device: auto is a GPU if PyTorch sees one.
+        max_model_len: prompt and output tokens together; None is what the checkpoint and the KV cache allow.
+        max_num_seqs: sequences that run at once.
+        max_num_batched_tokens: prompt tokens of one step; a longer prompt takes several steps.
+        block_size: tokens of one block of KV cache.
+        kv_cache_memory: bytes of KV cache; None is what `max_num_seqs` full sequences need, but no more than a quarter
+            of a CPU's or nine tenths of a GPU's memory that is free once the weights are loaded.
+        num_threads: threads of the worker on a CPU; None is the number of cores it may use.
+    """
+
+    dtype: str = option("auto", "number format of weights and KV cache", choices=DTYPES)
+    device: str = option("auto", "where the model runs", choices=DEVICES)
+    max_model_len: int | None = option(None, "prompt and output tokens together at most", metavar="TOKENS")
+    max_num_seqs: int = option(64, "sequences that run at once", metavar="N")
+    max_num_batched_tokens: int = option(2048, "prompt tokens evaluated in one step", metavar="TOKENS")
+    block_size: int = option(16, "tokens of one block of KV cache", metavar="TOKENS")
+    kv_cache_memory: int | None = option(None, "memory for the KV cache", metavar="BYTES")
+    num_threads: int | None = option(None, "threads of the engine on a CPU", metavar="N")
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise ValueError(f"dtype is one of {', '.join(DTYPES)}, not {self.dtype}.")
+        if self.device not in DEVICES:
+            raise ValueError(f"device is one of {', '.join(DEVICES)}, not {self.device}.")
+        for name in (
+            "max_model_len",
+            "max_num_seqs",
+            "max_num_batched_tokens",
+            "block_size",
+            "kv_cache_memory",
+            "num_threads",
+        ):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} is at least 1, not {value}.")

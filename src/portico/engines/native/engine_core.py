@@ -1,0 +1,169 @@
+"""The heart of the worker: jobs go in, each step gives what happened to them."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import Iterable
+
+from portico.core.engine import PromptPrefilled, SequenceFinished, TokenJob
+from portico.core.events import FinishReason, Timings
+from portico.core.model import EngineStats, ModelInfo
+from portico.engines.native.messages import StepDone
+from portico.engines.native.model_runner import ModelRunner
+from portico.engines.native.sampler import Draw, Sampler
+from portico.engines.native.scheduler import Chunk, DecodeStep, PrefillStep, Scheduler
+from portico.engines.native.sequence import Job, Sequence
+
+_logger = logging.getLogger(__name__)
+
+
+class EngineCore:
+    """Jobs, scheduler, runner and sampler together; one thread drives it."""
+
+    def __init__(self, info: ModelInfo, scheduler: Scheduler, runner: ModelRunner, sampler: Sampler) -> None:
+        self.jobs: dict[int, Job] = {}
+        self._info = info
+        self._scheduler = scheduler
+        self._runner = runner
+        self._sampler = sampler
+        self._done = StepDone()
+        self._last_stats: EngineStats | None = None
+
+    @property
+    def has_work(self) -> bool:
+        """Whether a step would do something."""
+        return self._scheduler.has_work
+
+    def add(self, handle: int, request: TokenJob) -> None:
+        """Queues a job; one that cannot be run fails with the next step."""
+        problem = self._problem(request)
+        if problem is not None:
+            self._done.failed.append((handle, problem))
+            return
+        seed = request.sampling.seed
+        job = Job(handle, request, secrets.randbits(63) if seed is None else seed, time.monotonic())
+        self.jobs[handle] = job
+        self._scheduler.add(job)
+
+    def abort(self, handle: int, index: int | None) -> None:
+        """Ends one sequence or the whole job without further events; unknown ones have ended already."""
+        job = self.jobs.get(handle)
+        if job is not None:
+            self._scheduler.abort(job, index)
+            self._drop_if_ended(job)
+
+    def step(self) -> StepDone:
+        """Runs one step, if there is anything to do, and gives all that happened since the last."""
+        step = self._scheduler.schedule()
+        try:
+            match step:
+                case PrefillStep(chunks):
+                    self._prefill(chunks)
+                case DecodeStep():
+                    self._decode(step)
+        except Exception as error:
+            _logger.exception("a step failed")
+            sequences = step.sequences if isinstance(step, DecodeStep) else [each.sequence for each in step.chunks]
+            self._fail({sequence.job for sequence in sequences}, error)
+        done, self._done = self._done, StepDone()
+        stats = self._scheduler.stats()
+        if stats != self._last_stats:
+            done.stats = self._last_stats = stats
+        return done
+
+    def _problem(self, request: TokenJob) -> str | None:
+        """Why a request cannot be run at all."""
+        vocab_size = self._info.vocab_size
+        ids = [*request.token_ids, *request.stop_token_ids, *(token_id for token_id, _ in request.sampling.logit_bias)]
+        strange = next((token_id for token_id in ids if not 0 <= token_id < vocab_size), None)
+        if strange is not None:
+            return f"The token id {strange} is outside the model's vocabulary of {vocab_size} tokens."
+        if not request.token_ids or request.num_sequences < 1 or request.max_tokens < 1:
+            return "A job needs at least one prompt token, one sequence and one output token."
+        num_tokens = len(request.token_ids) + request.max_tokens
+        if num_tokens > self._info.max_model_len:
+            return (
+                f"Prompt and output of {num_tokens} tokens do not fit the engine's "
+                f"{self._info.max_model_len} tokens of context."
+            )
+        return None
+
+    def _prefill(self, chunks: tuple[Chunk, ...]) -> None:
+        now = time.monotonic()
+        for chunk in chunks:
+            if chunk.sequence.scheduled_at is None:
+                chunk.sequence.scheduled_at = now
+        hidden = self._runner.prefill(chunks)
+        ready: list[Sequence] = []
+        rows: list[int] = []
+        first = 0
+        for chunk in chunks:
+            last = first + chunk.end - chunk.start
+            job = chunk.sequence.job
+            if not job.is_prefilled and job.request.prompt_logprobs is not None:
+                self._gather_prompt_logprobs(chunk, hidden[first:last], job.request.prompt_logprobs)
+            forked = self._scheduler.prefilled(chunk)
+            if forked and not job.is_prefilled:
+                job.is_prefilled = True
+                self._done.prefilled.append((job.handle, PromptPrefilled(0, tuple(job.prompt_logprobs))))
+            ready += forked
+            rows += [last - 1] * len(forked)
+            first = last
+        if ready:
+            self._take(ready, self._sampler.sample(self._runner.logits(hidden, rows), ready))
+
+    def _decode(self, step: DecodeStep) -> None:
+        sequences = list(step.sequences)
+        logits = self._runner.decode(step)
+        for sequence in sequences:
+            self._scheduler.decoded(sequence)
+        self._take(sequences, self._sampler.sample(logits, sequences))
+
+    def _gather_prompt_logprobs(self, chunk: Chunk, hidden: object, num_best: int) -> None:
+        job = chunk.sequence.job
+        if chunk.start == 0:
+            # Also after a preemption half way, which starts over.
+            job.prompt_logprobs = [None]
+        followers = job.request.token_ids[chunk.start + 1 : chunk.end + 1]
+        if followers:
+            job.prompt_logprobs += self._runner.logprobs(hidden, followers, num_best)
+
+    def _take(self, sequences: list[Sequence], draws: list[Draw]) -> None:
+        now = time.monotonic()
+        done = self._done
+        for sequence, draw in zip(sequences, draws, strict=True):
+            sequence.token_ids.append(draw.token_id)
+            if sequence.first_token_at is None:
+                sequence.first_token_at = now
+            done.handles.append(sequence.job.handle)
+            done.indices.append(sequence.index)
+            done.token_ids.append(draw.token_id)
+            done.logprobs.append(draw.logprobs)
+            request = sequence.job.request
+            if draw.token_id in request.stop_token_ids:
+                self._finish(sequence, FinishReason.STOP, draw.token_id, now)
+            elif sequence.num_output_tokens >= request.max_tokens:
+                self._finish(sequence, FinishReason.LENGTH, None, now)
+
+    def _finish(self, sequence: Sequence, reason: FinishReason, stop_token_id: int | None, now: float) -> None:
+        job = sequence.job
+        scheduled_at = now if sequence.scheduled_at is None else sequence.scheduled_at
+        first_token_at = now if sequence.first_token_at is None else sequence.first_token_at
+        timings = Timings(scheduled_at - job.arrived_at, first_token_at - scheduled_at, now - first_token_at)
+        self._done.finished.append(
+            (job.handle, SequenceFinished(sequence.index, reason, stop_token_id, sequence.seed, timings))
+        )
+        self._scheduler.finish(sequence)
+        self._drop_if_ended(job)
+
+    def _fail(self, jobs: Iterable[Job], error: Exception) -> None:
+        for job in jobs:
+            self._scheduler.abort(job, None)
+            self._drop_if_ended(job)
+            self._done.failed.append((job.handle, f"The engine failed on this request: {type(error).__name__}: {error}"))
+
+    def _drop_if_ended(self, job: Job) -> None:
+        if not job.sequences:
+            self.jobs.pop(job.handle, None)

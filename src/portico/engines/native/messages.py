@@ -1,0 +1,83 @@
+"""What the engine and its worker process say to each other.
+
+A job is known by its `handle`, a number that is never used twice. The worker sends one `StepDone` per step with
+what happened to all jobs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from portico.core.engine import PromptPrefilled, SequenceFinished, TokenJob, TokenLogprobs
+from portico.core.model import EngineStats, ModelInfo
+
+
+@dataclass(frozen=True, slots=True)
+class AddJob:
+    """To the worker: queue this job."""
+
+    handle: int
+    job: TokenJob
+
+
+@dataclass(frozen=True, slots=True)
+class Abort:
+    """To the worker: end one sequence, or with index None the whole job, without further events."""
+
+    handle: int
+    index: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class LoadProgress:
+    """From the worker: the fraction of the weights that is loaded."""
+
+    fraction: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """From the worker: the model is loaded and jobs are taken.
+
+    `kv_cache_bytes` and `num_threads` are what was decided, for the log.
+    """
+
+    info: ModelInfo
+    stats: EngineStats
+    kv_cache_bytes: int
+    num_threads: int
+
+
+@dataclass(frozen=True, slots=True)
+class LoadFailed:
+    """From the worker, as its last word: why the model cannot be served, in one sentence."""
+
+    message: str
+
+
+@dataclass(slots=True)
+class StepDone:
+    """From the worker: what one step gave.
+
+    `handles`, `indices`, `token_ids` and `logprobs` are columns of one table with a row per new token: this message is
+    sent for every step, and columns of numbers are far cheaper to pickle than a small object per token. Within a
+    job the order is prefilled, tokens, finished.
+    """
+
+    prefilled: list[tuple[int, PromptPrefilled]] = field(default_factory=list)
+    handles: list[int] = field(default_factory=list)
+    indices: list[int] = field(default_factory=list)
+    token_ids: list[int] = field(default_factory=list)
+    logprobs: list[TokenLogprobs | None] = field(default_factory=list)
+    finished: list[tuple[int, SequenceFinished]] = field(default_factory=list)
+    failed: list[tuple[int, str]] = field(default_factory=list)
+    stats: EngineStats | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing happened to any job."""
+        return not (self.prefilled or self.handles or self.finished or self.failed)
+
+
+ToWorker = AddJob | Abort
+FromWorker = LoadProgress | Ready | LoadFailed | StepDone

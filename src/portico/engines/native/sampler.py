@@ -1,0 +1,202 @@
+"""Draws the next token of each sequence of a batch.
+
+The steps run in the order that `core.request.Sampling` gives; stop tokens that `min_tokens` forbids go right after the
+logit bias. A step costs nothing when no sequence asks for it, and touches only the rows that do: what a sequence
+draws depends on its own logits and generator alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from portico.core.engine import TokenLogprobs
+from portico.engines.native import warpers
+from portico.engines.native.logprobs import token_logprobs
+from portico.engines.native.sequence import Sequence
+from portico.engines.native.watermark import green_ids
+
+
+class Draw(NamedTuple):
+    """A drawn token; `logprobs` is None when none were asked for."""
+
+    token_id: int
+    logprobs: TokenLogprobs | None
+
+
+@dataclass(slots=True)
+class SamplerState:
+    """What the sampler remembers of a sequence.
+
+    Attributes:
+        generator: None for a greedy sequence.
+        bias: token ids [n] and what is added to their logits [n].
+        stop_ids: [n] the stop tokens, to be forbidden before `min_tokens`.
+        prompt_counts, output_counts: [vocab] float32 occurrences, kept only for penalties.
+    """
+
+    generator: torch.Generator | None
+    bias: tuple[Tensor, Tensor] | None
+    stop_ids: Tensor | None
+    prompt_counts: Tensor | None
+    output_counts: Tensor | None
+
+
+class _Row(NamedTuple):
+    index: int
+    sequence: Sequence
+    state: SamplerState
+
+
+class Sampler:
+    """Samples on the device of the logits."""
+
+    def __init__(self, vocab_size: int, device: torch.device) -> None:
+        self._vocab_size = vocab_size
+        self._device = device
+
+    @torch.inference_mode()
+    def sample(self, logits: Tensor, sequences: list[Sequence]) -> list[Draw]:
+        """Draws one token per row of logits [rows, vocab]; `sequences` has one per row."""
+        rows = [_Row(index, each, self._state_of(each)) for index, each in enumerate(sequences)]
+        logits = logits.float()
+        if any(_needs_processing(row) for row in rows):
+            scores = self._process(logits, rows)
+            token_ids = self._draw(scores, rows)
+        else:
+            scores = logits
+            token_ids = logits.argmax(1).tolist()
+        for row, token_id in zip(rows, token_ids, strict=True):
+            if row.state.output_counts is not None:
+                row.state.output_counts[token_id] += 1
+        found = self._logprobs(logits, scores, rows, token_ids)
+        return [Draw(token_id, found.get(index)) for index, token_id in enumerate(token_ids)]
+
+    def _state_of(self, sequence: Sequence) -> SamplerState:
+        if sequence.sampler_state is None:
+            sequence.sampler_state = self._new_state(sequence)
+        return sequence.sampler_state
+
+    def _new_state(self, sequence: Sequence) -> SamplerState:
+        request = sequence.job.request
+        sampling = request.sampling
+        generator = None
+        if not sampling.is_greedy:
+            generator = torch.Generator().manual_seed(sequence.seed % (1 << 64))
+        bias = None
+        if sampling.logit_bias:
+            ids, values = zip(*sampling.logit_bias, strict=True)
+            bias = (torch.tensor(ids, device=self._device), torch.tensor(values, device=self._device).float())
+        stop_ids = None
+        if request.min_tokens and request.stop_token_ids:
+            stop_ids = torch.tensor(sorted(request.stop_token_ids), device=self._device)
+        state = SamplerState(generator, bias, stop_ids, None, None)
+        if _has_penalties(sequence):
+            prompt = torch.tensor(request.token_ids, device=self._device)
+            state.prompt_counts = torch.bincount(prompt, minlength=self._vocab_size).float()
+            state.output_counts = torch.zeros(self._vocab_size, device=self._device)
+        return state
+
+    def _process(self, logits: Tensor, rows: list[_Row]) -> Tensor:
+        scores = logits.clone()
+        for row in rows:
+            if row.state.bias is not None:
+                scores[row.index].index_add_(0, *row.state.bias)
+            if row.state.stop_ids is not None and row.sequence.num_output_tokens < row.sequence.job.request.min_tokens:
+                scores[row.index, row.state.stop_ids] = -torch.inf
+            watermark = row.sequence.job.request.sampling.watermark
+            if watermark is not None:
+                green = green_ids(watermark, row.sequence.token_ids[-1], self._vocab_size).to(self._device)
+                scores[row.index, green] += watermark.delta
+        scores = self._penalise(scores, [row for row in rows if row.state.output_counts is not None])
+        return self._warp(scores, [row for row in rows if row.state.generator is not None])
+
+    def _penalise(self, scores: Tensor, rows: list[_Row]) -> Tensor:
+        if not rows:
+            return scores
+        samplings = [row.sequence.job.request.sampling for row in rows]
+
+        def column(values: list[float]) -> Tensor:
+            return torch.tensor(values, device=self._device).unsqueeze(1)
+
+        indices = torch.tensor([row.index for row in rows], device=self._device)
+        scores[indices] = warpers.penalise(
+            scores[indices],
+            torch.stack([row.state.prompt_counts for row in rows if row.state.prompt_counts is not None]),
+            torch.stack([row.state.output_counts for row in rows if row.state.output_counts is not None]),
+            column([each.repetition_penalty for each in samplings]),
+            column([each.presence_penalty for each in samplings]),
+            column([each.frequency_penalty for each in samplings]),
+            column([each.frequency_penalty_is_relative for each in samplings]),
+        )
+        return scores
+
+    def _warp(self, scores: Tensor, rows: list[_Row]) -> Tensor:
+        settings = [(row.index, row.sequence.job.request.sampling) for row in rows]
+        for index, sampling in settings:
+            if sampling.temperature != 1:
+                scores[index] /= sampling.temperature
+        steps: tuple[tuple[Callable[[Tensor, Tensor], Tensor], list[tuple[int, float]]], ...] = (
+            (warpers.keep_top_k, [(index, each.top_k) for index, each in settings if each.top_k]),
+            (warpers.keep_top_p, [(index, each.top_p) for index, each in settings if each.top_p < 1]),
+            (warpers.keep_typical, [(index, each.typical_p) for index, each in settings if each.typical_p < 1]),
+            (warpers.keep_min_p, [(index, each.min_p) for index, each in settings if each.min_p > 0]),
+        )
+        for warp, asked in steps:
+            if asked:
+                indices = torch.tensor([index for index, _ in asked], device=self._device)
+                values = torch.tensor([value for _, value in asked], device=self._device)
+                scores[indices] = warp(scores[indices], values)
+        return scores
+
+    def _draw(self, scores: Tensor, rows: list[_Row]) -> list[int]:
+        token_ids: list[int] = scores.argmax(1).tolist()
+        drawn = [(row.index, row.state.generator) for row in rows if row.state.generator is not None]
+        if drawn:
+            uniforms = torch.cat(
+                [torch.rand(1, generator=generator, dtype=torch.float64) for _, generator in drawn]
+            ).to(self._device)
+            indices = [index for index, _ in drawn]
+            chosen = warpers.draw(scores[torch.tensor(indices, device=self._device)], uniforms).tolist()
+            for index, token_id in zip(indices, chosen, strict=True):
+                token_ids[index] = token_id
+        return token_ids
+
+    def _logprobs(
+        self, logits: Tensor, scores: Tensor, rows: list[_Row], token_ids: list[int]
+    ) -> dict[int, TokenLogprobs]:
+        found: dict[int, TokenLogprobs] = {}
+        for is_processed, source in ((False, logits), (True, scores)):
+            asked = [
+                (row.index, request.logprobs)
+                for row in rows
+                if (request := row.sequence.job.request).logprobs is not None
+                and request.processed_logprobs is is_processed
+            ]
+            if asked:
+                indices = [index for index, _ in asked]
+                logprobs = source[torch.tensor(indices, device=self._device)].log_softmax(1)
+                chosen = [token_ids[index] for index in indices]
+                best = token_logprobs(logprobs, chosen, [num or 0 for _, num in asked])
+                found.update(zip(indices, best, strict=True))
+        return found
+
+
+def _has_penalties(sequence: Sequence) -> bool:
+    sampling = sequence.job.request.sampling
+    return (sampling.repetition_penalty, sampling.presence_penalty, sampling.frequency_penalty) != (1, 0, 0)
+
+
+def _needs_processing(row: _Row) -> bool:
+    state = row.state
+    return (
+        state.generator is not None
+        or state.bias is not None
+        or state.output_counts is not None
+        or row.sequence.job.request.sampling.watermark is not None
+        or (state.stop_ids is not None and row.sequence.num_output_tokens < row.sequence.job.request.min_tokens)
+    )

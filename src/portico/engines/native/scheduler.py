@@ -1,0 +1,202 @@
+"""Decides what the next step evaluates. Knows sequences and blocks, no tensors."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from portico.core.model import EngineStats
+from portico.engines.native.block_manager import BlockManager
+from portico.engines.native.sequence import Job, Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A part of a sequence to prefill: its tokens from `start` up to but not including `end`."""
+
+    sequence: Sequence
+    start: int
+    end: int
+
+    @property
+    def is_last(self) -> bool:
+        """Whether a token can be drawn after it."""
+        return self.end == len(self.sequence.token_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class PrefillStep:
+    """Evaluate these chunks."""
+
+    chunks: tuple[Chunk, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeStep:
+    """Evaluate the last token of each sequence, after copying blocks from source to destination."""
+
+    sequences: tuple[Sequence, ...]
+    copies: tuple[tuple[int, int], ...]
+
+
+class Scheduler:
+    """Continuous batching, first come first served.
+
+    Steps alternate between prefill and decode while there is work for both, so neither starves. A prompt that is
+    longer than the budget is cut at multiples of the budget: its chunks do not depend on what else waits, and at most
+    the first waiting sequence is half done. When blocks run out, the sequence that was admitted last gives its blocks
+    back and is evaluated again later, output included.
+    """
+
+    def __init__(self, block_manager: BlockManager, max_num_seqs: int, max_num_batched_tokens: int) -> None:
+        self.waiting: deque[Sequence] = deque()
+        self.running: list[Sequence] = []
+        self.num_preemptions = 0
+        self._block_manager = block_manager
+        self._max_num_seqs = max_num_seqs
+        self._max_num_batched_tokens = max_num_batched_tokens
+        self._prefilled_last = False
+
+    @property
+    def has_work(self) -> bool:
+        """Whether `schedule` would give a step."""
+        return bool(self.waiting or self.running)
+
+    def stats(self) -> EngineStats:
+        """The load right now."""
+        return EngineStats(
+            num_running=len(self.running),
+            num_waiting=len(self.waiting),
+            num_blocks=self._block_manager.num_blocks,
+            num_free_blocks=self._block_manager.num_free_blocks,
+            num_preemptions=self.num_preemptions,
+        )
+
+    def add(self, job: Job) -> None:
+        """Queues a job."""
+        first, *siblings = range(job.request.num_sequences)
+        sequence = Sequence(job, first, siblings, list(job.request.token_ids))
+        job.sequences.append(sequence)
+        self.waiting.append(sequence)
+
+    def schedule(self) -> PrefillStep | DecodeStep | None:
+        """The next step; None when there is nothing to do."""
+        if self.waiting and not (self._prefilled_last and self.running):
+            chunks = self._schedule_prefill()
+            if chunks:
+                self._prefilled_last = True
+                return PrefillStep(tuple(chunks))
+        self._prefilled_last = False
+        if self.running:
+            return self._schedule_decode()
+        assert not self.waiting, "a waiting sequence fits an empty cache"
+        return None
+
+    def prefilled(self, chunk: Chunk) -> list[Sequence]:
+        """Takes note of an evaluated chunk.
+
+        Returns:
+            The sequences whose next token can be drawn from the chunk's last logits: none while the prompt is
+            incomplete, else the sequence and its newly forked siblings.
+        """
+        sequence = chunk.sequence
+        sequence.num_computed_tokens = chunk.end
+        if not chunk.is_last:
+            return []
+        self.waiting.remove(sequence)
+        forked = [self._fork(sequence, index) for index in sequence.siblings]
+        sequence.siblings = []
+        ready = [sequence, *forked]
+        num_free_places = self._max_num_seqs - len(self.running)
+        self.running.extend(ready[:num_free_places])
+        for surplus in reversed(ready[num_free_places:]):
+            self._requeue(surplus)
+        return ready
+
+    def decoded(self, sequence: Sequence) -> None:
+        """Takes note of one evaluated token."""
+        sequence.num_computed_tokens += 1
+
+    def finish(self, sequence: Sequence) -> None:
+        """Ends a sequence, wherever it is, and frees its blocks."""
+        if sequence in self.running:
+            self.running.remove(sequence)
+        else:
+            self.waiting.remove(sequence)
+        self._block_manager.free(sequence)
+        sequence.job.sequences.remove(sequence)
+
+    def abort(self, job: Job, index: int | None) -> None:
+        """Ends one sequence of a job, or all."""
+        for sequence in list(job.sequences):
+            if index is None or (sequence.index == index and not sequence.siblings):
+                self.finish(sequence)
+            elif sequence.index == index:
+                sequence.index = sequence.siblings.pop(0)
+            elif index in sequence.siblings:
+                sequence.siblings.remove(index)
+
+    def _schedule_prefill(self) -> list[Chunk]:
+        chunks: list[Chunk] = []
+        budget = self._max_num_batched_tokens
+        num_free_places = self._max_num_seqs - len(self.running)
+        for sequence in self.waiting:
+            num_tokens = min(sequence.num_pending_tokens, self._max_num_batched_tokens)
+            width = min(sequence.width, self._max_num_seqs)
+            if num_tokens > budget or width > num_free_places:
+                break
+            if not sequence.block_table:
+                # Room to grow by a block each: without it the newcomer would be preempted in its first decode step.
+                is_alone = not self.running and not chunks
+                num_spare_blocks = 0 if is_alone else len(self.running) + len(chunks) + width
+                if not self._block_manager.can_allocate(len(sequence.token_ids), num_spare_blocks):
+                    break
+                self._block_manager.allocate(sequence)
+            start = sequence.num_computed_tokens
+            chunks.append(Chunk(sequence, start, start + num_tokens))
+            budget -= num_tokens
+            num_free_places -= width
+        return chunks
+
+    def _schedule_decode(self) -> DecodeStep:
+        scheduled: list[Sequence] = []
+        copies: list[tuple[int, int]] = []
+        candidates = deque(self.running)
+        while candidates:
+            sequence = candidates.popleft()
+            while not self._block_manager.can_append(sequence):
+                victim = self._preempt()
+                if victim is sequence:
+                    break
+                if victim is not None:
+                    candidates.pop()
+            else:
+                copy = self._block_manager.append(sequence)
+                if copy is not None:
+                    copies.append(copy)
+                scheduled.append(sequence)
+        return DecodeStep(tuple(scheduled), tuple(copies))
+
+    def _preempt(self) -> Sequence | None:
+        """Frees some blocks: of a half prefilled sequence, or of the newest running one, which is returned then."""
+        self.num_preemptions += 1
+        if self.waiting and self.waiting[0].block_table:
+            self._block_manager.free(self.waiting[0])
+            return None
+        victim = self.running.pop()
+        self._requeue(victim)
+        return victim
+
+    def _requeue(self, sequence: Sequence) -> None:
+        self._block_manager.free(sequence)
+        if self.waiting and self.waiting[0].block_table:
+            # Only the head of the queue may hold blocks, or two sequences could wait for each other's.
+            self._block_manager.free(self.waiting[0])
+        self.waiting.appendleft(sequence)
+
+    def _fork(self, parent: Sequence, index: int) -> Sequence:
+        child = Sequence(parent.job, index, [], list(parent.token_ids), parent.num_computed_tokens)
+        child.scheduled_at = parent.scheduled_at
+        self._block_manager.fork(parent, child)
+        parent.job.sequences.append(child)
+        return child

@@ -1,0 +1,178 @@
+"""Prometheus metrics of requests and of the engine's load.
+
+A registry of its own, so that several servers in one process do not add up. Times are in seconds.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
+from itertools import accumulate
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector
+
+from portico.core.model import EngineStats
+from portico.core.observer import Outcome, RequestRecord
+
+# The bounds of vLLM, so that dashboards made for it keep their resolution.
+FIRST_TOKEN_BOUNDS = (
+    0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0, 160.0,
+    640.0, 2560.0,
+)  # fmt: skip
+INTER_TOKEN_BOUNDS = (
+    0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0,
+)  # fmt: skip
+REQUEST_BOUNDS = (
+    0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 120.0, 240.0, 480.0, 960.0,
+    1920.0, 7680.0,
+)  # fmt: skip
+LENGTH_BOUNDS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000, 100000)
+
+
+class Metrics:
+    """An observer of requests, and the page that Prometheus reads.
+
+    `read_stats` is called whenever the page is read; it must not block.
+    """
+
+    def __init__(self, model_name: str, read_stats: Callable[[], EngineStats]) -> None:
+        self._model_name = model_name
+        self._registry = CollectorRegistry()
+        self._steps: dict[str, _Steps] = {}
+        self._received = self._counter("requests_received", "Requests that came, on generating routes or refused.")
+        self._accepted = self._counter("requests_accepted", "Requests that were valid and admitted.")
+        self._refused = self._counter("requests_refused", "Requests that were refused.", "reason")
+        self._failed = self._counter("requests_failed", "Requests that an error broke off.", "reason")
+        self._cancelled = self._counter("requests_cancelled", "Requests whose client went away.")
+        self._finished = self._counter("choices_finished", "Choices that ended.", "reason")
+        self._prompt_tokens = self._counter("prompt_tokens", "Prompt tokens of admitted requests.")
+        self._cached_tokens = self._counter("prompt_tokens_cached", "Prompt tokens that were not evaluated again.")
+        self._first_token = self._histogram("time_to_first_token_seconds", "From receipt.", FIRST_TOKEN_BOUNDS)
+        self._latency = self._histogram("e2e_request_latency_seconds", "Of answered requests.", REQUEST_BOUNDS)
+        self._queue_time = self._histogram("request_queue_time_seconds", "In the engine's queue.", REQUEST_BOUNDS)
+        self._prompt_length = self._histogram("request_prompt_tokens", "Prompt tokens of a request.", LENGTH_BOUNDS)
+        self._output_length = self._histogram("request_generation_tokens", "Output tokens of a request.", LENGTH_BOUNDS)
+        self._registry.register(_StepCollector(model_name, self._steps))
+        self._registry.register(_EngineCollector(model_name, read_stats))
+        ProcessCollector(registry=self._registry)
+
+    def on_step(self, record: RequestRecord, num_tokens: int, interval: float | None) -> None:
+        """Counts output tokens as they come, and the time since the previous ones."""
+        steps = self._steps.get(record.dialect)
+        if steps is None:
+            steps = self._steps[record.dialect] = _Steps()
+        steps.take(num_tokens, interval)
+
+    def on_end(self, record: RequestRecord) -> None:
+        """Counts a request that is over; answers that generate nothing, such as health checks, are left out."""
+        labels = (self._model_name, record.dialect)
+        is_generation = record.started_at is not None
+        if not is_generation and record.outcome is Outcome.ANSWERED:
+            return
+        self._received.labels(*labels).inc()
+        match record.outcome:
+            case Outcome.REFUSED:
+                self._refused.labels(*labels, record.error_kind).inc()
+            case Outcome.FAILED:
+                self._failed.labels(*labels, record.error_kind).inc()
+            case Outcome.CANCELLED:
+                self._cancelled.labels(*labels).inc()
+            case Outcome.ANSWERED:
+                pass
+        if is_generation:
+            self._count_generation(record, labels)
+
+    def render(self) -> tuple[bytes, str]:
+        """The page and its content type."""
+        return generate_latest(self._registry), CONTENT_TYPE_LATEST
+
+    def _count_generation(self, record: RequestRecord, labels: tuple[str, str]) -> None:
+        self._accepted.labels(*labels).inc()
+        self._prompt_tokens.labels(*labels).inc(record.num_prompt_tokens)
+        self._cached_tokens.labels(*labels).inc(record.num_cached_tokens)
+        self._prompt_length.labels(*labels).observe(record.num_prompt_tokens)
+        self._output_length.labels(*labels).observe(record.num_output_tokens)
+        for reason in record.finish_reasons:
+            self._finished.labels(*labels, reason.value).inc()
+        if record.first_token_at is not None:
+            self._first_token.labels(*labels).observe(record.first_token_at - record.received_at)
+        if record.queue_time is not None:
+            self._queue_time.labels(*labels).observe(record.queue_time)
+        if record.outcome is Outcome.ANSWERED and record.ended_at is not None:
+            self._latency.labels(*labels).observe(record.ended_at - record.received_at)
+
+    def _counter(self, name: str, documentation: str, *labels: str) -> Counter:
+        return Counter(f"portico_{name}", documentation, ("model_name", "dialect", *labels), registry=self._registry)
+
+    def _histogram(self, name: str, documentation: str, bounds: tuple[float, ...]) -> Histogram:
+        labels = ("model_name", "dialect")
+        return Histogram(f"portico_{name}", documentation, labels, buckets=bounds, registry=self._registry)
+
+
+class _Steps:
+    """Output tokens of one dialect. Written on every step, so without the locks and label look-ups of the library."""
+
+    __slots__ = ("counts", "num_tokens", "seconds")
+
+    def __init__(self) -> None:
+        self.num_tokens = 0
+        self.seconds = 0.0
+        self.counts = [0] * (len(INTER_TOKEN_BOUNDS) + 1)
+
+    def take(self, num_tokens: int, interval: float | None) -> None:
+        self.num_tokens += num_tokens
+        if interval is not None:
+            self.seconds += interval
+            self.counts[bisect_left(INTER_TOKEN_BOUNDS, interval)] += 1
+
+
+class _StepCollector(Collector):
+    """Gives what was counted step by step in the library's form."""
+
+    def __init__(self, model_name: str, steps: dict[str, _Steps]) -> None:
+        self._model_name = model_name
+        self._steps = steps
+
+    def collect(self) -> Iterator[Metric]:
+        labels = ("model_name", "dialect")
+        tokens = CounterMetricFamily("portico_generation_tokens", "Output tokens.", labels=labels)
+        latency = HistogramMetricFamily(
+            "portico_inter_token_latency_seconds", "Between output tokens of a request.", labels=labels
+        )
+        bounds = [*(str(bound) for bound in INTER_TOKEN_BOUNDS), "+Inf"]
+        for dialect, steps in tuple(self._steps.items()):
+            values = (self._model_name, dialect)
+            tokens.add_metric(values, steps.num_tokens)
+            latency.add_metric(values, list(zip(bounds, accumulate(steps.counts), strict=True)), steps.seconds)
+        yield tokens
+        yield latency
+
+
+class _EngineCollector(Collector):
+    """Asks the engine for its load when the page is read."""
+
+    def __init__(self, model_name: str, read_stats: Callable[[], EngineStats]) -> None:
+        self._model_name = model_name
+        self._read_stats = read_stats
+
+    def collect(self) -> Iterator[Metric]:
+        stats = self._read_stats()
+        num_used = stats.num_blocks - stats.num_free_blocks
+        yield self._gauge("num_requests_running", "Sequences that the engine works on.", stats.num_running)
+        yield self._gauge("num_requests_waiting", "Requests in the engine's queue.", stats.num_waiting)
+        yield self._gauge("kv_blocks", "Blocks of KV cache.", stats.num_blocks)
+        yield self._gauge("kv_blocks_free", "Blocks of KV cache that nothing uses.", stats.num_free_blocks)
+        yield self._gauge("kv_cache_usage_ratio", "Share of the KV cache in use.", num_used / max(stats.num_blocks, 1))
+        preemptions = CounterMetricFamily(
+            "portico_num_preemptions", "Sequences that lost their place.", labels=("model_name",)
+        )
+        preemptions.add_metric((self._model_name,), stats.num_preemptions)
+        yield preemptions
+
+    def _gauge(self, name: str, documentation: str, value: float) -> Metric:
+        gauge = GaugeMetricFamily(f"portico_{name}", documentation, labels=("model_name",))
+        gauge.add_metric((self._model_name,), value)
+        return gauge

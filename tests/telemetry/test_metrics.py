@@ -1,0 +1,156 @@
+"""What Prometheus reads after requests of every outcome."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from portico.core.errors import EngineFailure, InvalidParameter
+from portico.core.events import FinishReason, Prefilled, Started
+from portico.core.model import EngineStats
+from portico.core.observer import RequestRecord
+from portico.telemetry.metrics import INTER_TOKEN_BOUNDS, Metrics
+from tests.core.events import delta, finished
+
+STATS = EngineStats(num_running=3, num_waiting=2, num_blocks=100, num_free_blocks=75, num_preemptions=5)
+
+
+def metrics() -> Metrics:
+    return Metrics("qwen", lambda: STATS)
+
+
+def record() -> RequestRecord:
+    return RequestRecord("id", "openai", "/v1/completions")
+
+
+def samples(observer: Metrics) -> dict[tuple[str, str], float]:
+    """Values by name and by the label that tells samples of one name apart."""
+    body, _ = observer.render()
+    values = {}
+    for family in text_string_to_metric_families(body.decode()):
+        for sample in family.samples:
+            if sample.name.startswith("portico_"):
+                assert sample.labels["model_name"] == "qwen"
+                values[sample.name, sample.labels.get("reason") or sample.labels.get("le") or ""] = sample.value
+    return values
+
+
+def answer(observer: Metrics, num_tokens: int) -> None:
+    request = record()
+    request.observe([Started("qwen", (10,))], observer)
+    request.observe([Prefilled(0, 4, ())], observer)
+    for token_id in range(num_tokens):
+        request.observe([delta(0, "a", [token_id])], observer)
+    request.observe([finished(0, FinishReason.LENGTH)], observer)
+    request.end(200, observer)
+
+
+def test_answered_requests() -> None:
+    observer = metrics()
+    answer(observer, 3)
+    answer(observer, 1)
+    values = samples(observer)
+    assert values["portico_requests_received_total", ""] == 2
+    assert values["portico_requests_accepted_total", ""] == 2
+    assert values["portico_choices_finished_total", "length"] == 2
+    assert values["portico_prompt_tokens_total", ""] == 20
+    assert values["portico_prompt_tokens_cached_total", ""] == 8
+    assert values["portico_generation_tokens_total", ""] == 4
+    assert values["portico_time_to_first_token_seconds_count", ""] == 2
+    assert values["portico_e2e_request_latency_seconds_count", ""] == 2
+    assert values["portico_request_queue_time_seconds_sum", ""] == 0.5
+    assert values["portico_request_prompt_tokens_sum", ""] == 20
+    assert values["portico_request_generation_tokens_sum", ""] == 4
+    assert values["portico_inter_token_latency_seconds_count", ""] == 2
+
+
+def test_output_tokens_are_counted_while_the_request_runs() -> None:
+    observer, request = metrics(), record()
+    request.observe([delta(0, "ab", [1, 2])], observer)
+    assert samples(observer)["portico_generation_tokens_total", ""] == 2
+
+
+def test_intervals_fall_into_the_buckets_that_their_bounds_include() -> None:
+    observer = metrics()
+    for interval in (None, 0.01, 0.0101, 1000.0):
+        observer.on_step(record(), 1, interval)
+    values = samples(observer)
+    name = "portico_inter_token_latency_seconds"
+    assert values[f"{name}_bucket", "0.01"] == 1
+    assert values[f"{name}_bucket", "0.025"] == 2
+    assert values[f"{name}_bucket", str(INTER_TOKEN_BOUNDS[-1])] == 2
+    assert values[f"{name}_bucket", "+Inf"] == values[f"{name}_count", ""] == 3
+    assert values[f"{name}_sum", ""] == pytest.approx(1000.0201)
+
+
+def test_refused_failed_and_cancelled_requests() -> None:
+    observer = metrics()
+    refused = record()
+    refused.fail(InvalidParameter("n", "No."))
+    refused.end(400, observer)
+    failed = record()
+    failed.observe([Started("qwen", (1,))], observer)
+    failed.fail(EngineFailure("Gone."))
+    failed.end(500, observer)
+    cancelled = record()
+    cancelled.observe([Started("qwen", (1,)), delta(0, "a", [1])], observer)
+    cancelled.cancel()
+    cancelled.end(200, observer)
+    values = samples(observer)
+    assert values["portico_requests_received_total", ""] == 3
+    assert values["portico_requests_accepted_total", ""] == 2
+    assert values["portico_requests_refused_total", "InvalidParameter"] == 1
+    assert values["portico_requests_failed_total", "EngineFailure"] == 1
+    assert values["portico_requests_cancelled_total", ""] == 1
+    assert values["portico_time_to_first_token_seconds_count", ""] == 1
+    assert ("portico_e2e_request_latency_seconds_count", "") not in values
+
+
+def test_answers_that_generate_nothing_are_not_counted() -> None:
+    observer = metrics()
+    record().end(200, observer)
+    assert not any(name.startswith("portico_request") for name, _ in samples(observer))
+
+
+def test_the_load_is_read_when_the_page_is() -> None:
+    values = samples(metrics())
+    assert values["portico_num_requests_running", ""] == 3
+    assert values["portico_num_requests_waiting", ""] == 2
+    assert values["portico_kv_blocks", ""] == 100
+    assert values["portico_kv_blocks_free", ""] == 75
+    assert values["portico_kv_cache_usage_ratio", ""] == 0.25
+    assert values["portico_num_preemptions_total", ""] == 5
+
+
+def test_an_engine_without_blocks_uses_none_of_them() -> None:
+    observer = Metrics("qwen", lambda: EngineStats(0, 0, 0, 0, 0))
+    assert samples(observer)["portico_kv_cache_usage_ratio", ""] == 0
+
+
+def test_the_content_type_is_that_of_prometheus() -> None:
+    body, content_type = metrics().render()
+    assert content_type.startswith("text/plain; version=")
+    assert body.endswith(b"\n")
+
+
+def test_two_servers_in_one_process_do_not_add_up() -> None:
+    first, second = metrics(), metrics()
+    answer(first, 1)
+    assert ("portico_requests_received_total", "") not in samples(second)
+
+
+async def test_reading_the_page_while_requests_run() -> None:
+    observer = metrics()
+
+    async def run() -> None:
+        for _ in range(20):
+            answer(observer, 2)
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(run())
+    while not task.done():
+        samples(observer)
+        await asyncio.sleep(0)
+    assert samples(observer)["portico_generation_tokens_total", ""] == 40

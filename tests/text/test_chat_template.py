@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from portico.core.errors import InvalidParameter
+from portico.core.request import Message
+from portico.text.chat_template import ChatTemplate, ChatTemplateLoadError
+
+CHATML = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def user(content: str) -> Message:
+    return Message("user", content, {})
+
+
+def test_the_prompt_ends_where_the_assistant_speaks() -> None:
+    prompt = ChatTemplate(CHATML, {}).render([Message("system", "s", {}), user("你好")])
+    assert prompt == "<|im_start|>system\ns<|im_end|>\n<|im_start|>user\n你好<|im_end|>\n<|im_start|>assistant\n"
+
+
+def test_the_checkpoints_template_may_use_its_special_tokens(tmp_path: Path) -> None:
+    config = {"chat_template": "{{ bos_token }}{{ messages[0].content }}{{ eos_token }}", "eos_token": "</s>"}
+    config["bos_token"] = {"content": "<s>"}  # type: ignore[assignment]
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    template = ChatTemplate.load(tmp_path, None)
+    assert template is not None
+    assert template.render([user("x")]) == "<s>x</s>"
+
+
+def test_an_operators_template_comes_first(tmp_path: Path) -> None:
+    (tmp_path / "chat_template.jinja").write_text("checkpoint")
+    (tmp_path / "mine.jinja").write_text("mine")
+    template = ChatTemplate.load(tmp_path, tmp_path / "mine.jinja")
+    assert template is not None
+    assert template.render([user("x")]) == "mine"
+
+
+def test_a_checkpoint_may_have_no_template(tmp_path: Path) -> None:
+    assert ChatTemplate.load(tmp_path, None) is None
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{{ raise_exception('roles must alternate') }}",
+        "{{ messages[5].content }}",
+        "{{ ''.__class__.__mro__ }}",
+        "{{ 1 / 0 }}",
+    ],
+)
+def test_a_template_that_refuses_is_the_clients_error(source: str) -> None:
+    with pytest.raises(InvalidParameter, match="chat template refuses"):
+        ChatTemplate(source, {}).render([user("x")])
+
+
+def test_broken_templates_are_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ChatTemplateLoadError, match="not valid Jinja"):
+        ChatTemplate("{% if %}", {})
+    with pytest.raises(ChatTemplateLoadError, match="there is no chat template"):
+        ChatTemplate.load(tmp_path, tmp_path / "missing.jinja")
+    (tmp_path / "tokenizer_config.json").write_text("{")
+    with pytest.raises(ChatTemplateLoadError, match="not valid JSON"):
+        ChatTemplate.load(tmp_path, None)
