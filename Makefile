@@ -29,7 +29,7 @@ train-demo: $(VENV)/.dev
 	$(BIN)/python -m demo.train $(ARGS)
 
 docs: $(VENV)/.dev
-	$(BIN)/python -m portico.ledger_pages docs/dialects
+	$(BIN)/python docs/generate_ledgers.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

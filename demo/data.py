@@ -1,4 +1,4 @@
-"""From samples to batches: token ids, which of them count, padding by length, and the copying curriculum."""
+"""From samples to batches: token ids, which of them count, padding by length, and random repeated sequences."""
 
 import random
 from collections.abc import Iterator
@@ -66,12 +66,12 @@ def dialogue_batches(encoder: Encoder, rng: random.Random, tokens: int) -> Itera
         yield from (_padded(rows, pad) for rows in batches if rows)
 
 
-def repeat_batch(vocab_size: int, rng: random.Random, tokens: int, longest_period: int) -> Batch:
+def repeat_batch(vocab_size: int, rng: random.Random, tokens: int) -> Batch:
     """Random token sequences, each repeated with its own period; only the repeats count.
 
-    Nothing but copying lowers this loss, so induction heads form long before dialogues alone would teach them.
+    Nothing but copying lowers this loss, and it asks for every token alike: copying stays general.
     """
-    length = max(128, 2 * longest_period)
+    length, longest_period = 256, 128
     rows = tokens // length
     ids = torch.empty((rows, length + 1), dtype=torch.long)
     counted = torch.zeros((rows, length), dtype=torch.bool)

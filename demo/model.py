@@ -16,10 +16,10 @@ class ModelConfig:
     hidden_size: int = 192
     intermediate_size: int = 512
     num_hidden_layers: int = 4
-    num_attention_heads: int = 6
-    num_key_value_heads: int = 6
+    num_attention_heads: int = 3
+    num_key_value_heads: int = 3
     max_position_embeddings: int = 2048
-    rope_theta: float = 10000.0
+    rope_theta: float = 1000000.0
     rms_norm_eps: float = 1e-6
 
     @property

@@ -12,12 +12,15 @@ from torch import Tensor
 from torch.nn import functional
 from torch.optim import AdamW, Muon, Optimizer
 
+from demo.circuit import wire
 from demo.data import Batch, Encoder, dialogue_batches, repeat_batch
 from demo.export import export, load
 from demo.model import ModelConfig, Qwen2
 from demo.tokenizer import build
 
-WARMUP_STEPS = 60
+WARMUP_STEPS = 100
+# Share of steps on random repeated sequences: they keep the copying circuit general.
+REPEAT_SHARE = 0.08
 
 
 @dataclass
@@ -53,13 +56,6 @@ def learning_rate(progress: Progress, peak: float) -> float:
     return peak * min(1.0, (progress.step + 1) / WARMUP_STEPS) * (0.01 + 0.99 * cosine)
 
 
-def repeat_share(share: float, resumed: bool) -> float:
-    """Share of steps spent on copying random sequences: most of the first quarter, few later."""
-    if resumed:
-        return 0.08
-    return 0.8 if share < 0.25 else 0.15
-
-
 def loss_of(model: Qwen2, batch: Batch, device: torch.device) -> Tensor:
     """Mean cross-entropy over the counted predictions; logits are computed for these alone."""
     ids, counted = batch.ids.to(device), batch.counted.to(device)
@@ -77,6 +73,7 @@ def train(args: argparse.Namespace) -> None:
     else:
         tokenizer = build()
         model = Qwen2(ModelConfig(tokenizer.get_vocab_size()))
+        wire(model)
     model.to(device).train()
     dialogues = dialogue_batches(Encoder(tokenizer), rng, args.batch_tokens)
     steppers = optimizers(model, args.lr)
@@ -84,12 +81,8 @@ def train(args: argparse.Namespace) -> None:
     saved = time.monotonic()
     means = {"repeat": 0.0, "dialogue": 0.0}
     while progress.share < 1:
-        kind = "repeat" if rng.random() < repeat_share(progress.share, bool(args.resume)) else "dialogue"
-        if kind == "repeat":
-            period = 128 if args.resume or progress.share > 0.3 else 32
-            batch = repeat_batch(model.config.vocab_size, rng, args.batch_tokens, period)
-        else:
-            batch = next(dialogues)
+        repeat = rng.random() < REPEAT_SHARE
+        batch = repeat_batch(model.config.vocab_size, rng, args.batch_tokens) if repeat else next(dialogues)
         lr = learning_rate(progress, args.lr)
         for stepper in steppers:
             for group in stepper.param_groups:
@@ -102,6 +95,7 @@ def train(args: argparse.Namespace) -> None:
             stepper.zero_grad()
         progress.step += 1
         progress.tokens += batch.ids.numel()
+        kind = "repeat" if repeat else "dialogue"
         means[kind] += (loss.item() - means[kind]) * (0.05 if means[kind] else 1.0)
         if progress.step % 50 == 0:
             seconds = time.monotonic() - progress.started
@@ -121,10 +115,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="checkpoint folder to write")
     parser.add_argument("--minutes", type=float, default=45, help="wall-clock length of the run")
     parser.add_argument("--steps", type=int, default=0, help="length in steps instead, for a repeatable run")
-    parser.add_argument(
-        "--resume", type=Path, help="go on from this checkpoint folder, with little of the copying curriculum"
-    )
-    parser.add_argument("--lr", type=float, default=4e-3)
+    parser.add_argument("--resume", type=Path, help="go on from this checkpoint folder")
+    parser.add_argument("--lr", type=float, default=2.5e-3)
     parser.add_argument("--batch-tokens", type=int, default=3072)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)

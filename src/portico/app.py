@@ -47,8 +47,8 @@ def build_dialects(profile: str) -> tuple[Dialect, ...]:
     return (
         openai.dialect(),
         vllm.dialect(vllm.MINDIE if is_mindie else vllm.UPSTREAM),
-        tgi.dialect(tgi.MINDIE if is_mindie else tgi.TGI3),
-        triton.dialect(triton.MINDIE if is_mindie else triton.UPSTREAM),
+        tgi.dialect(),
+        triton.dialect(triton.MINDIE if is_mindie else triton.DEFAULT),
         mindie.dialect(),
     )
 

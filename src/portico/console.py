@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import TextIO
+from typing import NoReturn, TextIO
 
 from tqdm import tqdm
 
@@ -17,7 +17,7 @@ class Console:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._bar: tqdm[None] | None = None
+        self._bar: tqdm[NoReturn] | None = None
 
     def show_progress(self, fraction: float) -> None:
         """The share of the weights that is loaded, as a bar."""
@@ -45,11 +45,16 @@ class Console:
         if len(status.served.names) > 1:
             lines.append(f"  aliases   {', '.join(status.served.names[1:])}")
         for dialect in dialects:
-            paths = dict.fromkeys(f"{route.path}" for route in dialect.routes)
-            lines.append(f"  {dialect.name:<9} {' '.join(paths)}")
+            lines.append(f"  {dialect.name:<9} {' '.join(_shorten_paths(dialect))}")
         body = json.dumps(
             {"model": status.served.name, "messages": [{"role": "user", "content": "Hello!"}]}, ensure_ascii=False
         )
         lines.append(f"Try: curl {address}/v1/chat/completions -H 'Content-Type: application/json' -d '{body}'")
         self._stream.write("\n".join(lines) + "\n")
         self._stream.flush()
+
+
+def _shorten_paths(dialect: Dialect) -> list[str]:
+    """The paths without their variants that name a version."""
+    paths = dict.fromkeys(route.path.replace(":path}", "}") for route in dialect.routes)
+    return [path for path in paths if "{version}" not in path]

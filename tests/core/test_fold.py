@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portico.core.events import Delta, Event, FinishReason, Prefilled, Started, Usage, UsageCounter, fold
@@ -72,6 +72,7 @@ def streams(draw: st.DrawFn) -> tuple[list[str], list[list[int]], list[Event]]:
     return texts, [[token_id for _, ids in each for token_id in ids] for each in pieces], events
 
 
+@settings(deadline=None)
 @given(streams())
 def test_fold_joins_each_choice(stream: tuple[list[str], list[list[int]], list[Event]]) -> None:
     texts, token_ids, events = stream
@@ -81,6 +82,7 @@ def test_fold_joins_each_choice(stream: tuple[list[str], list[list[int]], list[E
     assert result.usage.num_output_tokens == sum(map(len, token_ids))
 
 
+@settings(deadline=None)
 @given(streams())
 def test_usage_of_a_broken_off_stream_counts_what_came(
     stream: tuple[list[str], list[list[int]], list[Event]],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portico.core.errors import UnsupportedParameter
@@ -70,6 +70,7 @@ def test_the_scope_is_part_of_the_name() -> None:
     assert str(caught.value) == "`parameters.grammar` is not supported: no grammars here."
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.text(), st.none() | st.booleans() | st.floats() | st.text() | st.lists(st.integers())))
 def test_no_unknown_field_passes(fields: dict[str, Any]) -> None:
     known = {entry.field for entry in LEDGER.entries}

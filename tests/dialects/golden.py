@@ -24,7 +24,8 @@ one_way     true where the answer is only ever streamed, or never: no comparison
 Expected bodies are text, or an object for its compact JSON. A stream is a list of such; they are joined.
 
 Where a dialect has a module `tests.dialects.<name>.texts` with `reply_texts(request, body)` and
-`stream_texts(request, body)`, each giving the text of every choice, the two must agree in every case.
+`stream_texts(request, body)`, each giving the text of every choice, the two must agree in every case. The same module
+has `LEDGER_REQUESTS`, which gives a path and a good body for the title of each of the dialect's ledgers.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portico.core.errors import EngineFailure, InvalidParameter
@@ -63,6 +63,7 @@ def test_json() -> None:
     assert "提示" in line
 
 
+@settings(deadline=None)
 @given(st.text(), st.text())
 def test_any_record_is_one_line(message: str, value: str) -> None:
     record = record_of("%s", value=value)

@@ -52,8 +52,13 @@ class StreamEncoder(Protocol):
     The bytes joined together are the body. An event that the dialect has nothing to say about gives no bytes.
     """
 
-    media_type: str
-    headers: Mapping[str, str]
+    @property
+    def media_type(self) -> str:
+        """The content type of the answer."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Further headers of the answer."""
 
     def feed(self, event: Event) -> bytes:
         """The frames of one event, possibly none."""
@@ -119,21 +124,27 @@ class Route:
 
 
 class Dialect(Protocol):
-    """One wire.
+    """One wire."""
 
-    Attributes:
-        name: short and lower-case, as in logs and metrics.
-        title: for people.
-        routes: every path it serves.
-        prefixes: unknown paths below these are refused in this dialect's shape.
-        ledgers: what it does with every documented field, one ledger per kind of request.
-    """
+    @property
+    def name(self) -> str:
+        """Short and lower-case, as in logs and metrics."""
 
-    name: str
-    title: str
-    routes: tuple[Route, ...]
-    prefixes: tuple[str, ...]
-    ledgers: tuple[Ledger, ...]
+    @property
+    def title(self) -> str:
+        """For people."""
+
+    @property
+    def routes(self) -> tuple[Route, ...]:
+        """Every path it serves."""
+
+    @property
+    def prefixes(self) -> tuple[str, ...]:
+        """Unknown paths below these are refused in this dialect's shape."""
+
+    @property
+    def ledgers(self) -> tuple[Ledger, ...]:
+        """What it does with every documented field, one ledger per kind of request."""
 
     def refuse(self, error: PorticoError) -> Reply:
         """An error in this dialect's shape and with its status."""

@@ -13,6 +13,7 @@ T = TypeVar("T")
 
 _AT_PATH = re.compile(r"^(?P<message>.*) - at `(?:key in )?\$\.?(?P<path>.*)`$", re.DOTALL)
 _TOKEN_ID = re.compile(r"^[0-9]{1,18}\Z")
+_SEPARATORS = tuple((chr(code).encode(), b"\\u%04x" % code) for code in (0x85, 0x2028, 0x2029))
 _encoder = msgspec.json.Encoder()
 
 
@@ -27,6 +28,15 @@ class SchemaMismatch(InvalidParameter):
 def encode_json(value: Any) -> bytes:
     """Compact JSON; structs and plain values alike."""
     return _encoder.encode(value)
+
+
+def one_line(encoded: bytes) -> bytes:
+    """JSON on one line for every reader: some readers of streams break lines at Unicode's line separators too."""
+    if encoded.isascii():
+        return encoded
+    for separator, escape in _SEPARATORS:
+        encoded = encoded.replace(separator, escape)
+    return encoded
 
 
 def sse(payload: bytes) -> bytes:
@@ -115,7 +125,8 @@ def token_ids(name: str, value: list[int] | None) -> tuple[int, ...]:
         InvalidParameter: one is negative.
     """
     for token_id in value or ():
-        require_between(name, token_id, 0)
+        if token_id < 0:
+            raise InvalidParameter(name, f"Token ids in `{name}` must be at least 0, got {token_id}.")
     return tuple(value or ())
 
 

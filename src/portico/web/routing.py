@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from portico.core.dialect import Dialect, Route
-from portico.core.errors import MalformedRequest
+from portico.core.errors import InvalidParameter
 
 
 class RouteConflict(Exception):
@@ -49,11 +49,11 @@ class SharedPath:
         raise UnclaimedBody(candidates[-1].dialect, f"{method} {self.path} needs a JSON object with {hints}.")
 
 
-class UnclaimedBody(MalformedRequest):
+class UnclaimedBody(InvalidParameter):
     """A body on a shared path that fits no dialect there; `dialect` is the one that says so."""
 
     def __init__(self, dialect: Dialect, message: str) -> None:
-        super().__init__(message)
+        super().__init__("", message)
         self.dialect = dialect
 
 

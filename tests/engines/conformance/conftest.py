@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import AsyncIterator, Callable
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
 from portico.core.engine import Engine
+from portico.engines.native.config import NativeConfig
+from portico.engines.native.engine import NativeEngine
 from portico.engines.scripted.config import ScriptedConfig
 from portico.engines.scripted.engine import ScriptedEngine
 
@@ -53,13 +54,10 @@ def _scripted(request: pytest.FixtureRequest) -> EngineFactory:
 
 
 def _native(request: pytest.FixtureRequest) -> EngineFactory:
-    if find_spec("portico.engines.native.engine") is None:
-        pytest.skip("the native engine is not part of this installation")
-    from portico.engines.native.config import NativeConfig
-    from portico.engines.native.engine import NativeEngine
-
     path = request.getfixturevalue("tiny_checkpoint")
-    return lambda: NativeEngine(path, NativeConfig())
+    # One thread: handing out so little work takes longer than the work.
+    config = NativeConfig(num_threads=1, kv_cache_memory=2**24)
+    return lambda: NativeEngine(path, config)
 
 
 @pytest.fixture(scope="session", params=[_scripted, _native], ids=["scripted", "native"])

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portico.core.engine import TokensGenerated
@@ -163,6 +163,7 @@ def test_settings_are_checked(settings: dict[str, Any], message: str) -> None:
         ScriptedConfig(**settings)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 40), st.integers(0, 2**32), st.data())
 def test_places_are_distributions(vocab_size: int, state: int, data: st.DataObject) -> None:
     best_id = state % vocab_size
@@ -173,6 +174,7 @@ def test_places_are_distributions(vocab_size: int, state: int, data: st.DataObje
     assert place_logprobs(best_id, token_id, 0, vocab_size).logprob == dict(place.best)[token_id]
 
 
+@settings(deadline=None)
 @given(st.integers(), st.integers(1, 20))
 def test_any_integer_is_a_seed(seed: int, vocab_size: int) -> None:
     def tokens() -> list[int]:

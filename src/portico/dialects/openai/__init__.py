@@ -1,4 +1,4 @@
-"""The OpenAI dialect: chat completions, completions and models, with vLLM's additional sampling fields.
+"""The OpenAI dialect: chat completions, completions and models, with the sampling fields that open servers add.
 
 Source: OpenAI API reference.
 """

@@ -19,10 +19,10 @@ from portico.dialects.openai.encode import (
     STREAM_HEADERS,
     ChunkWriter,
     Envelope,
-    encode_error,
     encode_usage,
     finish_reason,
 )
+from portico.dialects.openai.errors import encode_error
 from portico.dialects.openai.logprobs import chat_logprobs
 
 _AFTER_TEXT = b'},"logprobs":null,"finish_reason":null'
@@ -93,7 +93,7 @@ class ChatEncoder:
 
     def fail(self, error: PorticoError) -> bytes:
         """The error object and the end of the stream."""
-        return wire.sse(encode_error(error)) + DONE
+        return wire.sse(wire.one_line(encode_error(error))) + DONE
 
     @property
     def _chunks(self) -> ChunkWriter:
@@ -109,7 +109,7 @@ class ChatEncoder:
 
     def _delta(self, event: Delta) -> bytes:
         if self._shows_logprobs and event.tokens:
-            logprobs = wire.encode_json(chat_logprobs(event.tokens))
+            logprobs = wire.one_line(wire.encode_json(chat_logprobs(event.tokens)))
             after = b'},"logprobs":' + logprobs + b',"finish_reason":null'
             return self._chunks.text(event.index, event.text, after)
         return self._chunks.text(event.index, event.text, _AFTER_TEXT) if event.text else b""

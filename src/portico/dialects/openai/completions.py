@@ -29,10 +29,10 @@ from portico.dialects.openai.encode import (
     STREAM_HEADERS,
     ChunkWriter,
     Envelope,
-    encode_error,
     encode_usage,
     finish_reason,
 )
+from portico.dialects.openai.errors import encode_error
 from portico.dialects.openai.logprobs import legacy_logprobs
 
 _KIND = "text_completion"
@@ -139,7 +139,7 @@ class CompletionEncoder:
 
     def fail(self, error: PorticoError) -> bytes:
         """The error object and the end of the stream."""
-        return wire.sse(encode_error(error)) + DONE
+        return wire.sse(wire.one_line(encode_error(error))) + DONE
 
     @property
     def _chunks(self) -> ChunkWriter:
@@ -162,7 +162,7 @@ class CompletionEncoder:
         if self._exchange.shows_logprobs and tokens:
             offset = self._offsets.get(index, 0)
             logprobs, self._offsets[index] = legacy_logprobs(tokens, offset, skips_special)
-            after = b',"logprobs":' + wire.encode_json(logprobs) + b',"finish_reason":null'
+            after = b',"logprobs":' + wire.one_line(wire.encode_json(logprobs)) + b',"finish_reason":null'
             return self._chunks.text(index, text, after)
         return self._chunks.text(index, text, _AFTER_TEXT) if text else b""
 

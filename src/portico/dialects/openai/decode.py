@@ -1,6 +1,6 @@
 """Bodies of the two generating routes to canonical requests.
 
-Source: OpenAI API reference, "Create chat completion" and "Create completion"; vLLM's reference for what it adds.
+Source: OpenAI API reference, "Create chat completion" and "Create completion"; from `top_k` on, what open servers add.
 """
 
 from __future__ import annotations
@@ -182,7 +182,7 @@ def _prompt_logprobs(completion: CompletionFields, prompts: tuple[Prompt, ...]) 
 def _prompts(completion: CompletionFields) -> tuple[Prompt, ...]:
     prompt = completion.prompt
     if prompt is None:
-        raise InvalidParameter("prompt", "`prompt` is required.")
+        raise wire.SchemaMismatch("prompt", "`prompt` is required.", is_missing=True)
     if isinstance(prompt, list) and prompt and all(isinstance(each, int) for each in prompt):
         prompt = [[each for each in prompt if isinstance(each, int)]]
     several = prompt if isinstance(prompt, list) else [prompt]

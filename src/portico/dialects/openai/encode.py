@@ -9,7 +9,6 @@ from typing import Any
 
 from portico.core.events import FinishReason, Usage
 from portico.dialects import wire
-from portico.dialects.openai.errors import encode_error as encode_error
 
 # Proxies that buffer or cache would hold back what is streamed.
 STREAM_HEADERS: Mapping[str, str] = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
@@ -74,7 +73,7 @@ class ChunkWriter:
         head = self._text_heads.get(index)
         if head is None:
             head = self._text_heads[index] = self._head + str(index).encode() + b"," + self._text_key
-        return head + wire.encode_json(text) + after + self._tail
+        return head + wire.one_line(wire.encode_json(text)) + after + self._tail
 
     def choice(self, index: int, rest: bytes) -> bytes:
         """A chunk whose choice is written by the caller, after its index."""

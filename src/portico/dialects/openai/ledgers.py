@@ -1,4 +1,4 @@
-"""What happens to every field that the OpenAI API and vLLM's additions to it document."""
+"""What happens to every field that the OpenAI API documents, and to those that open servers add to it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SHARED: tuple[Entry, ...] = (
     neutral("user", "a remark for the provider's records"),
 )
 
-_SHARED_VLLM: tuple[Entry, ...] = (
+_SHARED_ADDED: tuple[Entry, ...] = (
     honoured("top_k", "-1 and 0 are off"),
     honoured("min_p", "0 to 1"),
     honoured("repetition_penalty", "greater than 0, over prompt and output"),
@@ -33,7 +33,7 @@ _SHARED_VLLM: tuple[Entry, ...] = (
     honoured("ignore_eos"),
     honoured("skip_special_tokens"),
     honoured("truncate_prompt_tokens", "at least 1: the last so many tokens of the prompt stay"),
-    neutral("truncation_side", "the left side is cut", "left"),
+    neutral("truncation_side", "prompts are cut on the left.", "left"),
     neutral("session_id", "a remark for routing between servers"),
     neutral("priority", "requests are served in the order of their arrival.", 0),
     neutral("use_beam_search", "there is no beam search.", False),
@@ -93,7 +93,7 @@ CHAT = Ledger(
         refused("audio", "answers are text."),
         refused("moderation", "answers are not moderated."),
         refused("web_search_options", "there is no web search."),
-        *_SHARED_VLLM,
+        *_SHARED_ADDED,
         neutral("best_of", "use `n`, or /v1/completions.", 1),
         neutral("echo", "the answer begins after the prompt.", False),
         neutral("add_generation_prompt", "the answer is always a new turn.", True),
@@ -117,7 +117,7 @@ COMPLETION = Ledger(
         honoured("logprobs", "0 to 5"),
         *_SHARED,
         refused("suffix", "text cannot be inserted before an ending."),
-        *_SHARED_VLLM,
+        *_SHARED_ADDED,
         honoured("add_special_tokens"),
         neutral("response_format", _NOT_YET, {"type": "text"}),
     ),

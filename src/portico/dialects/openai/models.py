@@ -1,6 +1,6 @@
 """Answers of `GET /v1/models` and `GET /v1/models/{model}`.
 
-Source: OpenAI API reference, "The model object"; `root` and `max_model_len` are vLLM's, and clients read them.
+Source: OpenAI API reference, "The model object"; `root` and `max_model_len` are additions that clients read.
 """
 
 from __future__ import annotations

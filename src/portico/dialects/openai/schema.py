@@ -1,8 +1,8 @@
 """The wire of OpenAI's requests, as far as it is honoured.
 
-Source: OpenAI API reference, "Create chat completion" and "Create completion"; the fields after `user` are the ones
-that vLLM adds to both. Null and absent mean the same everywhere, so both are None. Fields that change nothing are
-the ledgers' business alone.
+Source: OpenAI API reference, "Create chat completion" and "Create completion"; the fields from `top_k` on are those
+that open servers add to both. Null and absent mean the same everywhere, so both are None. Fields that change nothing
+are the ledgers' business alone.
 """
 
 from __future__ import annotations

@@ -14,7 +14,6 @@ from portico.core.errors import (
     Overloaded,
     PayloadTooLarge,
     PorticoError,
-    PromptTooLong,
     RequestError,
     UnknownModel,
     UnknownRoute,
@@ -55,19 +54,19 @@ def refuse(error: PorticoError) -> Reply:
         case WrongShape():
             return _text(422, f"Failed to deserialize the JSON body into the target type: {error}")
         case UnknownRoute():
-            return _text(404, "")
+            return _text(404, str(error))
         case MethodNotAllowed():
-            return _text(405, "", {"allow": ", ".join(error.allowed)})
+            return _text(405, str(error), {"Allow": ", ".join(error.allowed)})
         case PayloadTooLarge():
             return _text(413, f"Failed to buffer the request body: {error}")
-    headers = {"retry-after": str(error.retry_after)} if isinstance(error, Overloaded | NotReady) else {}
+    headers = {"Retry-After": str(error.retry_after)} if isinstance(error, Overloaded | NotReady) else {}
     return Reply(_row(error).status, encode(error), headers=headers)
 
 
 def encode(error: PorticoError) -> bytes:
     """The error's JSON object, as it also stands in a stream."""
     row = _row(error)
-    return _object(row.prefix + _sentence(error), row.error_type)
+    return _object(row.prefix + str(error), row.error_type)
 
 
 def incomplete(error_type: str) -> bytes:
@@ -82,17 +81,6 @@ def unhealthy() -> Reply:
 
 def _row(error: PorticoError) -> _Row:
     return next(_TABLE[kind] for kind in type(error).__mro__ if kind in _TABLE)
-
-
-def _sentence(error: PorticoError) -> str:
-    if not isinstance(error, PromptTooLong):
-        return str(error)
-    if error.max_tokens is None:
-        return f"`inputs` must have less than {error.max_model_len} tokens. Given: {error.num_prompt_tokens}"
-    return (
-        f"`inputs` tokens + `max_new_tokens` must be <= {error.max_model_len}. "
-        f"Given: {error.num_prompt_tokens} `inputs` tokens and {error.max_tokens} `max_new_tokens`"
-    )
 
 
 def _object(sentence: str, error_type: str) -> bytes:

@@ -30,9 +30,7 @@ PARAMETERS = Ledger(
     (
         neutral("adapter_id", "no adapters are served; leave it out for the base model.", "None"),
         honoured("best_of", "the continuation with the highest mean logprob wins; not in streams, not with a seed"),
-        honoured(
-            "decoder_input_details", "fills details.prefill with the prompt's tokens; not in streams"
-        ),
+        honoured("decoder_input_details", "fills details.prefill with the prompt's tokens; not in streams"),
         honoured("details"),
         honoured("do_sample", "a temperature other than 1, top_k, top_p or typical_p turn sampling on as well"),
         honoured("frequency_penalty", "relative: the share of prompt and output that the token already makes up"),

@@ -25,11 +25,7 @@ class TokenStream:
     media_type = "text/event-stream"
 
     def __init__(self, request: GenerationRequest, layout: Layout) -> None:
-        self.headers: Mapping[str, str] = {
-            "cache-control": "no-cache",
-            "x-accel-buffering": "no",
-            "x-compute-characters": str(layout.num_characters),
-        }
+        self.headers: Mapping[str, str] = {"x-compute-characters": str(layout.num_characters)}
         self._request = request
         self._layout = layout
         self._held: Token | None = None

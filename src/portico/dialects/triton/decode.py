@@ -7,9 +7,10 @@ from portico.core.errors import InvalidParameter
 from portico.core.model import ServerLimits
 from portico.core.request import GenerationRequest, OutputOptions, Sampling, Stopping, TextPrompt, Watermark
 from portico.dialects.triton import ledgers
-from portico.dialects.triton.encode import Layout, TensorExchange
+from portico.dialects.triton.encode import TensorExchange
 from portico.dialects.triton.errors import UnknownVersion
 from portico.dialects.triton.fields import Given, gather
+from portico.dialects.triton.layout import Layout
 from portico.dialects.triton.profile import Profile
 from portico.dialects.triton.schema import Fields
 
@@ -113,7 +114,7 @@ class Decoder:
     def _temperature(self, fields: Fields) -> float:
         if fields.temperature is not None:
             return fields.temperature
-        if fields.do_sample or fields.top_k is not None or fields.top_p is not None:
+        if fields.do_sample or fields.filters_tokens:
             return 1.0
         draws = self._profile.draws_by_default if fields.do_sample is None else False
         return 1.0 if draws else 0.0

@@ -23,7 +23,7 @@ class UnknownVersion(RequestError):
     """A served model does not have that version."""
 
     def __init__(self, model: str, version: str) -> None:
-        super().__init__(f"Request for unknown model: '{model}' version {version} is not found")
+        super().__init__(f"Request for unknown model: '{model}' version {version} is not found. The only version is 1.")
 
 
 _STATUS: dict[type[PorticoError], int] = {
@@ -52,18 +52,19 @@ def encode(error: PorticoError) -> bytes:
 def _sentence(error: PorticoError) -> str:
     match error:
         case UnknownModel():
-            return f"Request for unknown model: '{error.name}' is not found"
+            names = ", ".join(error.served_names)
+            return f"Request for unknown model: '{error.name}' is not found. Served models: {names}."
         case UnknownRoute():
-            return "Not Found"
+            return f"Not Found: {error}"
         case MethodNotAllowed():
-            return "Method Not Allowed"
+            return f"Method Not Allowed: {error}"
     return str(error)
 
 
 def _headers(error: PorticoError) -> dict[str, str]:
     match error:
         case MethodNotAllowed():
-            return {"allow": ", ".join(error.allowed)}
+            return {"Allow": ", ".join(error.allowed)}
         case Overloaded() | NotReady():
-            return {"retry-after": str(error.retry_after)}
+            return {"Retry-After": str(error.retry_after)}
     return {}

@@ -32,7 +32,10 @@ _SAMPLING = (
     honoured("max_tokens", "absent is 16 (MindIE profile: 20); a prompt and an output beyond the context are refused"),
     honoured("min_tokens"),
     honoured("n", "text_output is a list when there are several"),
-    honoured("do_sample", "false is greedy unless temperature, top_k or top_p are given"),
+    honoured(
+        "do_sample",
+        "false is greedy unless temperature or a filter such as top_p is given; absent is true (MindIE profile: false)",
+    ),
     honoured("temperature", "0 is greedy"),
     honoured("top_k", "0 and -1 are off"),
     honoured("top_p"),

@@ -40,6 +40,11 @@ class Fields(msgspec.Struct, frozen=True, kw_only=True):
     return_cumulative_logprob: bool = False
     details: bool = False
 
+    @property
+    def filters_tokens(self) -> bool:
+        """Whether any filter was asked for that only means something to a drawn token."""
+        return self.top_k is not None or self.top_p is not None or self.typical_p != 1 or self.min_p != 0
+
 
 NUMBERS = frozenset(
     {

@@ -1,6 +1,6 @@
 """The vLLM dialect: `POST /generate` of its demonstration server, and its routes about the server.
 
-Its OpenAI-compatible routes are the OpenAI dialect's. Source: vLLM's examples and API server.
+Source: vLLM's examples and API server.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ class GenerateEncoder:
 
     def fail(self, error: PorticoError) -> bytes:
         """The error as one more object."""
-        return self._profile.refuse(error).body + self._profile.delimiter
+        return wire.one_line(self._profile.refuse(error).body) + self._profile.delimiter
 
     def _delta(self, index: int, text: str) -> bytes:
         self._is_silent = False
@@ -85,7 +85,7 @@ class GenerateEncoder:
 
 
 def _escape(text: str) -> bytes:
-    return wire.encode_json(text)[1:-1]
+    return wire.one_line(wire.encode_json(text))[1:-1]
 
 
 def _cumulative_logprob(choice: Choice) -> float:

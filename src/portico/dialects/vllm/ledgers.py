@@ -6,7 +6,7 @@ from portico.core.ledger import Ledger, honoured, neutral, refused
 
 _NOT_YET = "constrained output is not available."
 _BEAM = "there is no beam search."
-_NO_LOGPROBS = "the answer has no place for log-probabilities; use /v1/completions."
+_NO_LOGPROBS = "the answer has no place for log-probabilities."
 
 GENERATE = Ledger(
     "POST /generate",

@@ -159,7 +159,7 @@ class DecodeAttention:
         for group in self._groups:
             rows = slice(group.first, group.last)
             keys, values = self._cache.read(layer, group.block_tables)
-            queries = q[rows].unflatten(1, (self._cache.num_kv_heads, -1))
+            queries = q[rows].view(group.last - group.first, self._cache.num_kv_heads, -1, q.shape[2])
             attended = functional.scaled_dot_product_attention(queries, keys, values, attn_mask=group.mask)
             out[rows] = attended.reshape(group.last - group.first, -1)
         return out

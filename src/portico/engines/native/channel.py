@@ -74,7 +74,7 @@ class WorkerChannel:
             ChannelClosed: the engine is gone.
         """
         messages: list[Any] = []
-        while wait and not messages or select.select([self._connection], [], [], 0)[0]:
+        while (wait and not messages) or select.select([self._connection], [], [], 0)[0]:
             try:
                 data = self._connection.recv(_RECEIVE_SIZE)
             except OSError as error:

@@ -176,7 +176,7 @@ class Decoder:
         sin = self._sin.index_select(0, positions)
         hidden = functional.embedding(token_ids, self._weights.embedding)
         for index, layer in enumerate(self._layers):
-            qkv = layer.qkv(self._norm(hidden, layer.attention_norm)).unflatten(1, (config.qkv_heads, config.head_dim))
+            qkv = layer.qkv(self._norm(hidden, layer.attention_norm)).view(-1, config.qkv_heads, config.head_dim)
             _rotate(qkv[:, : config.num_heads + config.num_kv_heads], cos, sin)
             attended = attend(index, qkv[:, : config.num_heads], qkv[:, config.num_heads :])
             hidden = hidden + layer.attention_out(attended)
@@ -192,9 +192,7 @@ class Decoder:
         return functional.rms_norm(x, (x.shape[-1],), weight, self.config.norm_eps)
 
 
-def _rope_tables(
-    config: DecoderConfig, length: int, dtype: torch.dtype, device: torch.device
-) -> tuple[Tensor, Tensor]:
+def _rope_tables(config: DecoderConfig, length: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
     """Cosines and sines, each [length, 1, head_dim]; the first half of the sines is negative, see `_rotate`."""
     exponents = torch.arange(0, config.head_dim, 2, dtype=torch.int64).float() / config.head_dim
     frequencies = 1.0 / config.rope_theta**exponents

@@ -7,6 +7,8 @@ import secrets
 import time
 from collections.abc import Iterable
 
+from torch import Tensor
+
 from portico.core.engine import PromptPrefilled, SequenceFinished, TokenJob
 from portico.core.events import FinishReason, Timings
 from portico.core.model import EngineStats, ModelInfo
@@ -65,8 +67,7 @@ class EngineCore:
                     self._decode(step)
         except Exception as error:
             _logger.exception("a step failed")
-            sequences = step.sequences if isinstance(step, DecodeStep) else [each.sequence for each in step.chunks]
-            self._fail({sequence.job for sequence in sequences}, error)
+            self._fail(_jobs_of(step), error)
         done, self._done = self._done, StepDone()
         stats = self._scheduler.stats()
         if stats != self._last_stats:
@@ -121,7 +122,7 @@ class EngineCore:
             self._scheduler.decoded(sequence)
         self._take(sequences, self._sampler.sample(logits, sequences))
 
-    def _gather_prompt_logprobs(self, chunk: Chunk, hidden: object, num_best: int) -> None:
+    def _gather_prompt_logprobs(self, chunk: Chunk, hidden: Tensor, num_best: int) -> None:
         job = chunk.sequence.job
         if chunk.start == 0:
             # Also after a preemption half way, which starts over.
@@ -162,8 +163,20 @@ class EngineCore:
         for job in jobs:
             self._scheduler.abort(job, None)
             self._drop_if_ended(job)
-            self._done.failed.append((job.handle, f"The engine failed on this request: {type(error).__name__}: {error}"))
+            self._done.failed.append(
+                (job.handle, f"The engine failed on this request: {type(error).__name__}: {error}")
+            )
 
     def _drop_if_ended(self, job: Job) -> None:
         if not job.sequences:
             self.jobs.pop(job.handle, None)
+
+
+def _jobs_of(step: PrefillStep | DecodeStep | None) -> set[Job]:
+    match step:
+        case PrefillStep(chunks):
+            return {chunk.sequence.job for chunk in chunks}
+        case DecodeStep(sequences, _):
+            return {sequence.job for sequence in sequences}
+        case None:
+            return set()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from portico.core.engine import EngineStartError
@@ -70,10 +71,10 @@ def _qwen2_destinations(config: DecoderConfig, weights: DecoderWeights) -> dict[
         places["lm_head.weight"] = weights.head
     for index, layer in enumerate(weights.layers):
         prefix = f"model.layers.{index}"
-        for name, part in zip("qkv", layer.qkv.split(head_rows), strict=True):
+        for name, part in zip("qkv", torch.split(layer.qkv, head_rows), strict=True):
             places[f"{prefix}.self_attn.{name}_proj.weight"] = part
         if layer.qkv_bias is not None:
-            for name, part in zip("qkv", layer.qkv_bias.split(head_rows), strict=True):
+            for name, part in zip("qkv", torch.split(layer.qkv_bias, head_rows), strict=True):
                 places[f"{prefix}.self_attn.{name}_proj.bias"] = part
         gate, up = layer.gate_up.chunk(2)
         places |= {

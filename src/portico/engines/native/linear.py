@@ -41,7 +41,9 @@ def equivalent_row_counts(weight: Tensor, max_num_rows: int = _LADDER[-1]) -> tu
     for size in sizes:
         # The last rows of the product stand for every position that a row can have in it.
         shifted = functional.linear(x[:size].roll(size - ROW_QUANTUM, 0), weight)[-ROW_QUANTUM:]
-        if not (torch.equal(functional.linear(x[:size], weight)[:ROW_QUANTUM], expected) and torch.equal(shifted, expected)):
+        if not (
+            torch.equal(functional.linear(x[:size], weight)[:ROW_QUANTUM], expected) and torch.equal(shifted, expected)
+        ):
             break
         counts.append(size)
     return tuple(reversed(counts))

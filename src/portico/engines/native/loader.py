@@ -72,7 +72,9 @@ def load_weights(
                         _fill(place, tensors.get_tensor(name), name, file)
                         on_progress(1 - len(missing) / num_tensors)
                     elif not _is_ignored(name, checkpoint):
-                        raise EngineStartError(f"{file} holds the tensor {name}, which {checkpoint.architecture} has not.")
+                        raise EngineStartError(
+                            f"{file} holds the tensor {name}, which {checkpoint.architecture} has not."
+                        )
         except (SafetensorError, OSError) as error:
             raise EngineStartError(f"{file} is not a readable safetensors file: {error}.") from error
     if missing:

@@ -47,7 +47,7 @@ class SamplerState:
 
 
 class _Row(NamedTuple):
-    index: int
+    place: int
     sequence: Sequence
     state: SamplerState
 
@@ -105,13 +105,13 @@ class Sampler:
         scores = logits.clone()
         for row in rows:
             if row.state.bias is not None:
-                scores[row.index].index_add_(0, *row.state.bias)
+                scores[row.place].index_add_(0, *row.state.bias)
             if row.state.stop_ids is not None and row.sequence.num_output_tokens < row.sequence.job.request.min_tokens:
-                scores[row.index, row.state.stop_ids] = -torch.inf
+                scores[row.place, row.state.stop_ids] = -torch.inf
             watermark = row.sequence.job.request.sampling.watermark
             if watermark is not None:
                 green = green_ids(watermark, row.sequence.token_ids[-1], self._vocab_size).to(self._device)
-                scores[row.index, green] += watermark.delta
+                scores[row.place, green] += watermark.delta
         scores = self._penalise(scores, [row for row in rows if row.state.output_counts is not None])
         return self._warp(scores, [row for row in rows if row.state.generator is not None])
 
@@ -123,7 +123,7 @@ class Sampler:
         def column(values: list[float]) -> Tensor:
             return torch.tensor(values, device=self._device).unsqueeze(1)
 
-        indices = torch.tensor([row.index for row in rows], device=self._device)
+        indices = torch.tensor([row.place for row in rows], device=self._device)
         scores[indices] = warpers.penalise(
             scores[indices],
             torch.stack([row.state.prompt_counts for row in rows if row.state.prompt_counts is not None]),
@@ -136,7 +136,7 @@ class Sampler:
         return scores
 
     def _warp(self, scores: Tensor, rows: list[_Row]) -> Tensor:
-        settings = [(row.index, row.sequence.job.request.sampling) for row in rows]
+        settings = [(row.place, row.sequence.job.request.sampling) for row in rows]
         for index, sampling in settings:
             if sampling.temperature != 1:
                 scores[index] /= sampling.temperature
@@ -155,7 +155,7 @@ class Sampler:
 
     def _draw(self, scores: Tensor, rows: list[_Row]) -> list[int]:
         token_ids: list[int] = scores.argmax(1).tolist()
-        drawn = [(row.index, row.state.generator) for row in rows if row.state.generator is not None]
+        drawn = [(row.place, row.state.generator) for row in rows if row.state.generator is not None]
         if drawn:
             uniforms = torch.cat(
                 [torch.rand(1, generator=generator, dtype=torch.float64) for _, generator in drawn]
@@ -172,7 +172,7 @@ class Sampler:
         found: dict[int, TokenLogprobs] = {}
         for is_processed, source in ((False, logits), (True, scores)):
             asked = [
-                (row.index, request.logprobs)
+                (row.place, request.logprobs)
                 for row in rows
                 if (request := row.sequence.job.request).logprobs is not None
                 and request.processed_logprobs is is_processed

@@ -11,21 +11,24 @@ from portico.core.option import option
 class ScriptedConfig:
     """Settings of the scripted engine; delays are in seconds.
 
+    With `fail_after` every request fails once one of its sequences has so many tokens. With `fail_token_id` only those
+    do whose prompt holds that token, and they fail before the first token unless `fail_after` says otherwise.
+
     Raises:
         ValueError: a setting is out of its range; the message is one sentence for the operator.
     """
 
-    vocab_size: int = option(1024, "Width of the vocabulary.")
-    max_model_len: int = option(32768, "Prompt and output tokens that fit together.")
-    eos_token_id: int = option(0, "The end-of-sequence token; a script that has run out emits it.")
-    max_num_seqs: int = option(256, "Sequences that run at once; further requests wait in order of arrival.")
-    script: tuple[int, ...] = option((), "Token ids that every sequence emits; empty is a pseudo-random walk.")
-    tokens_per_step: int = option(1, "Tokens that a running sequence gains in one step.")
-    load_delay: float = option(0.0, "Time that loading takes.")
-    prefill_delay: float = option(0.0, "Time from the admission of a request to its first token.")
-    token_delay: float = option(0.0, "Time of one step of all running sequences.")
-    fail_after: int | None = option(None, "Requests fail after so many tokens of a sequence.")
-    fail_token_id: int | None = option(None, "Only requests whose prompt holds this token fail (at once by default).")
+    vocab_size: int = option(1024, "width of the vocabulary", metavar="TOKENS")
+    max_model_len: int = option(32768, "prompt and output tokens together at most", metavar="TOKENS")
+    eos_token_id: int = option(0, "end-of-sequence token; a script that has run out emits it", metavar="ID")
+    max_num_seqs: int = option(256, "sequences that run at once; requests wait in order of arrival", metavar="N")
+    script: tuple[int, ...] = option((), "token ids that every answer consists of; none is a random walk", metavar="ID")
+    tokens_per_step: int = option(1, "tokens that a running sequence gains in one step", metavar="N")
+    load_delay: float = option(0.0, "time that loading takes", metavar="SECONDS")
+    prefill_delay: float = option(0.0, "time until the first token of a request", metavar="SECONDS")
+    token_delay: float = option(0.0, "time of one step of all running sequences", metavar="SECONDS")
+    fail_after: int | None = option(None, "requests fail after so many tokens", metavar="N")
+    fail_token_id: int | None = option(None, "only requests whose prompt holds this token fail", metavar="ID")
 
     def __post_init__(self) -> None:
         for name in ("vocab_size", "max_model_len", "max_num_seqs", "tokens_per_step"):

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import random
 import struct
+from itertools import pairwise
 from zlib import crc32
 
 from portico.core.engine import TokenLogprobs
@@ -39,10 +40,15 @@ def place_logprobs(best_id: int, token_id: int, num_best: int, vocab_size: int) 
 def prompt_logprobs(token_ids: tuple[int, ...], num_best: int, vocab_size: int) -> tuple[TokenLogprobs | None, ...]:
     """The log-probabilities of every token of a prompt; nothing stands before the first."""
     places: list[TokenLogprobs | None] = [None]
-    for place in range(1, len(token_ids)):
-        best_id = prompt_state(token_ids[:place]) % vocab_size
-        places.append(place_logprobs(best_id, token_ids[place], num_best, vocab_size))
+    state = 0
+    for before, token_id in pairwise(token_ids):
+        state = _next_state(state, before)
+        places.append(place_logprobs(state % vocab_size, token_id, num_best, vocab_size))
     return tuple(places)
+
+
+def _next_state(state: int, token_id: int) -> int:
+    return crc32(token_id.to_bytes(4, "little"), state)
 
 
 def _rank_logprob(rank: int, vocab_size: int) -> float:
@@ -85,7 +91,7 @@ class Walk:
         if self.num_tokens < self._min_tokens and token_id in self._stop_token_ids:
             token_id = self._next_allowed(token_id)
         self.num_tokens += 1
-        self._state = crc32(token_id.to_bytes(4, "little"), self._state)
+        self._state = _next_state(self._state, token_id)
         return token_id, best_id
 
     def _next_allowed(self, token_id: int) -> int:

@@ -1,0 +1,53 @@
+"""Errors in the shape of MindIE Service: a sentence and a type."""
+
+from __future__ import annotations
+
+from portico.core.dialect import Reply
+from portico.core.errors import (
+    EngineFailure,
+    MethodNotAllowed,
+    NotReady,
+    Overloaded,
+    PayloadTooLarge,
+    PorticoError,
+    PromptTooLong,
+    RequestError,
+    UnknownModel,
+    UnknownRoute,
+)
+from portico.dialects import wire
+
+_TABLE: dict[type[PorticoError], tuple[int, str]] = {
+    RequestError: (422, "Input Validation Error"),
+    PromptTooLong: (424, "Generation Error"),
+    UnknownModel: (404, "NotFoundError"),
+    UnknownRoute: (404, "NotFoundError"),
+    MethodNotAllowed: (405, "Method Not Allowed"),
+    PayloadTooLarge: (413, "Input Validation Error"),
+    Overloaded: (503, "Service Unavailable"),
+    NotReady: (503, "Service Unavailable"),
+    EngineFailure: (500, "Incomplete Generation"),
+    PorticoError: (500, "Incomplete Generation"),
+}
+
+
+def refuse(error: PorticoError) -> Reply:
+    """The error as a whole answer."""
+    status, _ = _row(error)
+    headers = {}
+    match error:
+        case MethodNotAllowed():
+            headers = {"Allow": ", ".join(error.allowed)}
+        case Overloaded() | NotReady():
+            headers = {"Retry-After": str(error.retry_after)}
+    return Reply(status, encode(error), headers=headers)
+
+
+def encode(error: PorticoError) -> bytes:
+    """The error's JSON object, as it also stands in a stream."""
+    _, error_type = _row(error)
+    return wire.encode_json({"error": str(error), "error_type": error_type})
+
+
+def _row(error: PorticoError) -> tuple[int, str]:
+    return next(_TABLE[kind] for kind in type(error).__mro__ if kind in _TABLE)

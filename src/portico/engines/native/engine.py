@@ -1,0 +1,208 @@
+"""The asynchronous face of the native engine. Never imports torch: the model lives in a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from portico.core.engine import EngineStartError, TokenJob, TokensGenerated
+from portico.core.errors import NotReady
+from portico.core.model import EngineStats, ModelInfo
+from portico.engines.native.config import NativeConfig
+from portico.engines.native.messages import (
+    Abort,
+    AddJob,
+    FromWorker,
+    LoadFailed,
+    LoadProgress,
+    Ready,
+    StepDone,
+)
+from portico.engines.native.process import WorkerProcess
+from portico.engines.native.stream import NativeStream
+
+_FIRST_DELAY = 0.5
+_LAST_DELAY = 30.0
+_STABLE_AFTER = 60.0
+
+_logger = logging.getLogger(__name__)
+
+
+class NativeEngine:
+    """An `Engine` over a worker process that is started again whenever it dies."""
+
+    def __init__(self, path: Path, config: NativeConfig) -> None:
+        self._path = path
+        self._config = config
+        self._info: ModelInfo | None = None
+        self._stats = EngineStats(0, 0, 0, 0, 0)
+        self._is_ready = False
+        self._handles = itertools.count()
+        self._streams: dict[int, NativeStream] = {}
+        self._worker: WorkerProcess | None = None
+        self._exited = asyncio.Event()
+        self._loaded: asyncio.Future[Ready] | None = None
+        self._on_progress: Callable[[float], None] | None = None
+        self._supervisor: asyncio.Task[None] | None = None
+
+    @property
+    def info(self) -> ModelInfo:
+        """The loaded model. Valid after `start`."""
+        assert self._info is not None, "the engine has not been started"
+        return self._info
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether jobs are taken right now."""
+        return self._is_ready
+
+    @property
+    def pid(self) -> int | None:
+        """The id of the worker process; None while there is none."""
+        return None if self._worker is None else self._worker.pid
+
+    async def start(self, on_progress: Callable[[float], None]) -> None:
+        """Starts the worker and waits until the model is loaded; see `Engine`."""
+        self._on_progress = on_progress
+        try:
+            await self._launch()
+        finally:
+            self._on_progress = None
+        self._supervisor = asyncio.create_task(self._supervise())
+
+    def generate(self, job: TokenJob) -> NativeStream:
+        """Queues a job; see `Engine`."""
+        if not self._is_ready or self._worker is None:
+            raise NotReady("The engine is not running at the moment; try again shortly.")
+        handle = next(self._handles)
+        stream = NativeStream(job.num_sequences, lambda index: self._abort(handle, index))
+        self._streams[handle] = stream
+        self._worker.send(AddJob(handle, job))
+        return stream
+
+    def stats(self) -> EngineStats:
+        """The engine's load, as last heard of."""
+        return self._stats
+
+    async def close(self) -> None:
+        """Aborts all jobs and ends the worker; see `Engine`."""
+        if self._supervisor is not None:
+            self._supervisor.cancel()
+            await asyncio.gather(self._supervisor, return_exceptions=True)
+            self._supervisor = None
+        self._stop_jobs("The engine was closed while it worked on this request.")
+        await self._stop_worker()
+
+    async def _launch(self) -> None:
+        """Starts a worker and waits until it is ready.
+
+        Raises:
+            EngineStartError: it did not become ready; it has been cleaned up then.
+        """
+        self._exited.clear()
+        self._loaded = asyncio.get_running_loop().create_future()
+        self._worker = WorkerProcess(self._receive, self._handle_exit)
+        try:
+            await self._worker.start(self._path, self._config)
+            ready = await self._loaded
+            if self._exited.is_set():
+                raise EngineStartError("The engine's process ended as soon as the model was loaded.")
+        except BaseException:
+            await self._stop_worker()
+            raise
+        self._info, self._stats, self._is_ready = ready.info, ready.stats, True
+        _logger.info(
+            "%s with %d parameters in %s on %s, %d threads; KV cache of %d MiB, %d tokens",
+            ready.info.architecture,
+            ready.info.num_parameters,
+            ready.info.dtype,
+            ready.info.device,
+            ready.num_threads,
+            ready.kv_cache_bytes >> 20,
+            ready.stats.num_blocks * self._config.block_size,
+        )
+
+    async def _stop_worker(self) -> int | None:
+        worker, self._worker = self._worker, None
+        return None if worker is None else await worker.stop()
+
+    async def _supervise(self) -> None:
+        loop = asyncio.get_running_loop()
+        delay = _FIRST_DELAY
+        while True:
+            launched_at = loop.time()
+            await self._exited.wait()
+            exit_code = await self._stop_worker()
+            if loop.time() - launched_at > _STABLE_AFTER:
+                delay = _FIRST_DELAY
+            reason = f"the worker process ended with exit code {exit_code}"
+            while not self._is_ready:
+                _logger.error("Engine down: %s. Next start in %.1f s.", reason, delay)
+                await asyncio.sleep(delay)
+                delay = min(2 * delay, _LAST_DELAY)
+                try:
+                    await self._launch()
+                except EngineStartError as error:
+                    reason = str(error)
+
+    def _handle_exit(self, worker: WorkerProcess) -> None:
+        if worker is not self._worker:
+            return
+        if self._loaded is not None and not self._loaded.done():
+            self._loaded.set_exception(EngineStartError("The engine's process ended while it was loading the model."))
+            return
+        self._stop_jobs("The engine's process ended while it worked on this request.")
+        self._exited.set()
+
+    def _stop_jobs(self, message: str) -> None:
+        self._is_ready = False
+        self._stats = EngineStats(0, 0, self._stats.num_blocks, self._stats.num_blocks, self._stats.num_preemptions)
+        for stream in self._streams.values():
+            stream.fail(message)
+        self._streams.clear()
+
+    def _receive(self, message: FromWorker) -> None:
+        match message:
+            case StepDone():
+                self._deliver(message)
+            case LoadProgress():
+                if self._on_progress is not None:
+                    self._on_progress(message.fraction)
+            case Ready() if self._loaded is not None and not self._loaded.done():
+                self._loaded.set_result(message)
+            case LoadFailed() if self._loaded is not None and not self._loaded.done():
+                self._loaded.set_exception(EngineStartError(message.message))
+
+    def _deliver(self, step: StepDone) -> None:
+        if step.stats is not None:
+            self._stats = step.stats
+        streams = self._streams
+        for handle, prefilled in step.prefilled:
+            if handle in streams:
+                streams[handle].push(prefilled)
+        rows = zip(step.handles, step.indices, step.token_ids, step.logprobs, strict=True)
+        for handle, index, token_id, logprobs in rows:
+            if handle in streams:
+                streams[handle].push(TokensGenerated(index, (token_id,), () if logprobs is None else (logprobs,)))
+        for handle, finished in step.finished:
+            if handle in streams:
+                streams[handle].push(finished)
+                self._drop_if_done(handle)
+        for handle, sentence in step.failed:
+            if handle in streams:
+                streams.pop(handle).fail(sentence)
+
+    def _abort(self, handle: int, index: int | None) -> None:
+        if self._worker is not None:
+            self._worker.send(Abort(handle, index))
+        if index is None:
+            self._streams.pop(handle, None)
+        else:
+            self._drop_if_done(handle)
+
+    def _drop_if_done(self, handle: int) -> None:
+        if handle in self._streams and self._streams[handle].is_done:
+            del self._streams[handle]

@@ -1,0 +1,118 @@
+"""Builds a ready engine core from a checkpoint: device, number format, weights and the size of the KV cache."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from portico.core.engine import EngineStartError
+from portico.core.model import ModelInfo
+from portico.engines.native.attention import KVCache
+from portico.engines.native.block_manager import BlockManager
+from portico.engines.native.config import NativeConfig
+from portico.engines.native.decoder import Decoder, DecoderConfig
+from portico.engines.native.engine_core import EngineCore
+from portico.engines.native.loader import load_weights, read_checkpoint
+from portico.engines.native.messages import Ready
+from portico.engines.native.model_runner import ModelRunner
+from portico.engines.native.sampler import Sampler
+from portico.engines.native.scheduler import Scheduler
+
+_CPU_SHARE = 0.25
+_GPU_SHARE = 0.9
+_MEMINFO = Path("/proc/meminfo")
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def build(path: Path, config: NativeConfig, on_progress: Callable[[float], None]) -> tuple[EngineCore, Ready]:
+    """Loads the checkpoint.
+
+    Raises:
+        EngineStartError: it cannot be served with this configuration.
+    """
+    device = _device(config.device)
+    dtype = _dtype(config.dtype, device)
+    num_threads = config.num_threads or len(os.sched_getaffinity(0))
+    torch.set_num_threads(num_threads)
+    checkpoint = read_checkpoint(path)
+    wanted_len = config.max_model_len or checkpoint.config.max_position
+    if wanted_len > checkpoint.config.max_position:
+        raise EngineStartError(
+            f"max_model_len {wanted_len} is more than the {checkpoint.config.max_position} tokens that the checkpoint "
+            f"was made for."
+        )
+    weights = load_weights(checkpoint, dtype, device, on_progress)
+    num_blocks, block_bytes = _num_blocks(checkpoint.config, config, wanted_len, dtype, device)
+    max_model_len = _max_model_len(config, wanted_len, num_blocks)
+    info = ModelInfo(
+        architecture=checkpoint.architecture,
+        dtype=str(dtype).removeprefix("torch."),
+        device=device.type,
+        vocab_size=checkpoint.config.vocab_size,
+        max_model_len=max_model_len,
+        eos_token_ids=checkpoint.eos_token_ids,
+        num_parameters=weights.num_parameters,
+    )
+    sizes = checkpoint.config
+    cache = KVCache(sizes.num_layers, num_blocks, config.block_size, sizes.num_kv_heads, sizes.head_dim, dtype, device)
+    runner = ModelRunner(Decoder(sizes, weights, max_model_len), cache)
+    scheduler = Scheduler(
+        BlockManager(num_blocks, config.block_size), config.max_num_seqs, config.max_num_batched_tokens
+    )
+    core = EngineCore(info, scheduler, runner, Sampler(sizes.vocab_size, device))
+    return core, Ready(info, scheduler.stats(), num_blocks * block_bytes, num_threads)
+
+
+def _device(name: str) -> torch.device:
+    has_cuda = torch.cuda.is_available()
+    if name == "cuda" and not has_cuda:
+        raise EngineStartError("The device cuda was asked for, but PyTorch finds no usable GPU.")
+    return torch.device("cuda" if has_cuda and name != "cpu" else "cpu")
+
+
+def _dtype(name: str, device: torch.device) -> torch.dtype:
+    if name == "auto":
+        return torch.float32 if device.type == "cpu" else torch.bfloat16
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
+
+
+def _num_blocks(
+    sizes: DecoderConfig, config: NativeConfig, max_model_len: int, dtype: torch.dtype, device: torch.device
+) -> tuple[int, int]:
+    """How many blocks the cache has, and the bytes of one."""
+    per_token = KVCache.bytes_per_token(sizes.num_layers, sizes.num_kv_heads, sizes.head_dim, dtype)
+    block_bytes = per_token * config.block_size
+    if config.kv_cache_memory is not None:
+        return config.kv_cache_memory // block_bytes, block_bytes
+    useful = config.max_num_seqs * -(-max_model_len // config.block_size)
+    if device.type == "cpu":
+        allowed = int(_available_memory() * _CPU_SHARE)
+    else:
+        allowed = int(torch.cuda.mem_get_info(device)[0] * _GPU_SHARE)
+    return min(useful, allowed // block_bytes), block_bytes
+
+
+def _max_model_len(config: NativeConfig, wanted_len: int, num_blocks: int) -> int:
+    num_tokens = num_blocks * config.block_size
+    if num_tokens < config.block_size or (config.max_model_len is not None and num_tokens < wanted_len):
+        raise EngineStartError(
+            f"The KV cache has room for {num_tokens} tokens, fewer than the context of {wanted_len}: give it more "
+            f"memory (kv_cache_memory) or ask for a shorter context (max_model_len)."
+        )
+    return min(wanted_len, num_tokens)
+
+
+def _available_memory() -> int:
+    """Bytes that can still be used: what the system has free, or what a container's limit leaves."""
+    fields = dict(line.split(":", 1) for line in _MEMINFO.read_text().splitlines())
+    available = int(fields["MemAvailable"].split()[0]) * 1024
+    try:
+        limit = int((_CGROUP / "memory.max").read_text())
+        available = min(available, limit - int((_CGROUP / "memory.current").read_text()))
+    except (OSError, ValueError):
+        # No control group here, or one without a limit ("max").
+        pass
+    return max(available, 0)

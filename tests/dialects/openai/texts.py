@@ -1,0 +1,37 @@
+"""How the tests read this dialect's answers, and a small good request for each of its ledgers."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from portico.core.request import GenerationRequest
+
+_CHAT = {"messages": [{"role": "user", "content": "hi"}]}
+LEDGER_REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "POST /v1/chat/completions": ("/v1/chat/completions", _CHAT),
+    "POST /v1/completions": ("/v1/completions", {"prompt": "hi"}),
+    "stream_options": ("/v1/chat/completions", {**_CHAT, "stream": True}),
+}
+
+
+def reply_texts(request: GenerationRequest, body: bytes) -> list[str]:
+    """The text of every choice, in the order of the answer."""
+    return [_text(choice, "message") for choice in json.loads(body)["choices"]]
+
+
+def stream_texts(request: GenerationRequest, body: bytes) -> list[str]:
+    """The text of every choice, by index."""
+    texts: dict[int, str] = {}
+    events = body.decode().split("\n\n")
+    assert events[-2:] == ["data: [DONE]", ""]
+    for event in events[:-2]:
+        for choice in json.loads(event.removeprefix("data: "))["choices"]:
+            texts[choice["index"]] = texts.get(choice["index"], "") + _text(choice, "delta")
+    return [texts[index] for index in sorted(texts)]
+
+
+def _text(choice: dict[str, Any], key: str) -> str:
+    text = choice[key].get("content", "") if key in choice else choice["text"]
+    assert isinstance(text, str)
+    return text

@@ -1,0 +1,152 @@
+"""Every ledger against the decoder that it speaks for: what it says is what happens.
+
+The texts module of a dialect names a good request for each of its ledgers; fields are put into its scope.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import importlib.util
+import json
+import types
+import typing
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from portico.core.errors import InvalidParameter, RequestError, UnsupportedParameter
+from portico.core.ledger import Entry, Ledger, Treatment
+from tests.dialects.golden import DIALECTS, decode, exists, load_dialect
+
+_WRONG: Any = {"no": {"such": [{}]}}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A ledger with the request that it is tried on."""
+
+    dialect: str
+    ledger: Ledger
+    path: str
+    body: dict[str, Any]
+
+    def send(self, field: str, value: Any) -> None:
+        """Decodes the request with that field in it."""
+        body: dict[str, Any] = copy.deepcopy(self.body)
+        place = body
+        for part in filter(None, self.ledger.scope.split(".")):
+            place = place.setdefault(part, {})
+        place[field] = value
+        decode(load_dialect(self.dialect), self.path, json.dumps(body).encode())
+
+    def name(self, field: str) -> str:
+        """The field as errors name it."""
+        return f"{self.ledger.scope}.{field}" if self.ledger.scope else field
+
+
+def _subjects() -> list[Subject]:
+    subjects = []
+    for name in filter(exists, DIALECTS):
+        requests = _requests(name)
+        for ledger in load_dialect(name).ledgers:
+            if ledger.title in requests:
+                path, body = requests[ledger.title]
+                subjects.append(Subject(name, ledger, path, body))
+    return subjects
+
+
+def _requests(name: str) -> dict[str, tuple[str, dict[str, Any]]]:
+    if importlib.util.find_spec(f"tests.dialects.{name}") is None:
+        return {}
+    if importlib.util.find_spec(f"tests.dialects.{name}.texts") is None:
+        return {}
+    module = importlib.import_module(f"tests.dialects.{name}.texts")
+    requests: dict[str, tuple[str, dict[str, Any]]] = module.LEDGER_REQUESTS
+    return requests
+
+
+def _entries(treatment: Treatment) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize(
+        ("subject", "entry"),
+        [
+            pytest.param(subject, entry, id=f"{subject.dialect}-{subject.ledger.title}-{entry.field}")
+            for subject in _subjects()
+            for entry in subject.ledger.entries
+            if entry.treatment is treatment
+        ],
+    )
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+def test_every_ledger_has_a_request(name: str) -> None:
+    assert {ledger.title for ledger in load_dialect(name).ledgers} == _requests(name).keys()
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+def test_every_field_stands_once(name: str) -> None:
+    for ledger in load_dialect(name).ledgers:
+        fields = [entry.field for entry in ledger.entries]
+        assert sorted(fields) == sorted(set(fields))
+
+
+@_entries(Treatment.REFUSED)
+def test_refused_unless_null(subject: Subject, entry: Entry) -> None:
+    subject.send(entry.field, None)
+    with pytest.raises(UnsupportedParameter) as refusal:
+        subject.send(entry.field, _WRONG)
+    assert refusal.value.name == subject.name(entry.field)
+    assert str(refusal.value).endswith(".")
+
+
+@_entries(Treatment.NEUTRAL_ONLY)
+def test_neutral_values_pass_and_others_do_not(subject: Subject, entry: Entry) -> None:
+    subject.send(entry.field, None)
+    for value in entry.neutral:
+        subject.send(entry.field, value)
+    if entry.neutral:
+        with pytest.raises(UnsupportedParameter) as refusal:
+            subject.send(entry.field, _WRONG)
+        assert refusal.value.name == subject.name(entry.field)
+        assert str(refusal.value).endswith(".")
+    else:
+        subject.send(entry.field, _WRONG)
+
+
+@_entries(Treatment.HONOURED)
+def test_honoured_fields_are_read(subject: Subject, entry: Entry) -> None:
+    with pytest.raises(RequestError):
+        subject.send(entry.field, _WRONG)
+
+
+@pytest.mark.parametrize("subject", [pytest.param(each, id=each.ledger.title) for each in _subjects()])
+def test_unknown_fields_are_refused(subject: Subject) -> None:
+    with pytest.raises(UnsupportedParameter) as refusal:
+        subject.send("no_such_field", None)
+    assert refusal.value.name == subject.name("no_such_field")
+
+
+def test_the_ledgers_cover_the_official_client() -> None:
+    from openai.types import completion_create_params
+    from openai.types.chat import chat_completion_stream_options_param
+    from openai.types.chat import completion_create_params as chat_create_params
+
+    documented = {
+        "POST /v1/chat/completions": _fields(chat_create_params, "CompletionCreateParamsBase"),
+        "POST /v1/completions": _fields(completion_create_params, "CompletionCreateParamsBase"),
+        "stream_options": _fields(chat_completion_stream_options_param, "ChatCompletionStreamOptionsParam"),
+    }
+    for ledger in load_dialect("openai").ledgers:
+        missing = documented[ledger.title] - {entry.field for entry in ledger.entries} - {"stream"}
+        assert not missing, f"{ledger.title} says nothing of {missing}"
+
+
+def test_wrong_types_name_the_field() -> None:
+    with pytest.raises(InvalidParameter) as refusal:
+        decode(load_dialect("openai"), "/v1/completions", b'{"prompt":"hi","max_tokens":"many"}')
+    assert refusal.value.name == "max_tokens"
+
+
+def _fields(module: types.ModuleType, name: str) -> set[str]:
+    return set(typing.cast("dict[str, Any]", getattr(module, name).__annotations__))

@@ -1,0 +1,88 @@
+"""What all dialects share: reading JSON into fields, and the checks with their sentences."""
+
+from __future__ import annotations
+
+import json
+
+import msgspec
+import pytest
+
+from portico.core.errors import InvalidParameter, MalformedRequest
+from portico.dialects import wire
+
+
+class _Inner(msgspec.Struct):
+    count: int
+    words: list[str] = []
+
+
+class _Outer(msgspec.Struct):
+    inner: _Inner | None = None
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        (b"", "not valid JSON"),
+        (b'{"a":}', "not valid JSON"),
+        (b'"\xff"', "not valid JSON"),
+        (b"[]", "must be a JSON object"),
+        (b"[" * 100_000, "nested too deep"),
+    ],
+)
+def test_bodies_that_are_no_objects(body: bytes, sentence: str) -> None:
+    with pytest.raises(MalformedRequest, match=sentence):
+        wire.decode_object(body)
+
+
+@pytest.mark.parametrize(
+    ("fields", "scope", "name", "is_missing"),
+    [
+        ({"inner": {"count": "1"}}, "", "inner.count", False),
+        ({"inner": {"count": "1"}}, "parameters", "parameters.inner.count", False),
+        ({"inner": {}}, "", "inner.count", True),
+        ({"inner": {"count": 1, "words": [2]}}, "", "inner.words[0]", False),
+    ],
+)
+def test_mismatches_name_the_field(fields: dict[str, object], scope: str, name: str, is_missing: bool) -> None:
+    with pytest.raises(wire.SchemaMismatch) as mismatch:
+        wire.convert(fields, _Outer, scope)
+    assert (mismatch.value.name, mismatch.value.is_missing) == (name, is_missing)
+    assert str(mismatch.value).startswith(f"`{name}`: ")
+    assert str(mismatch.value).endswith(".")
+
+
+@pytest.mark.parametrize("value", [0, 1, 0.5])
+def test_between(value: float) -> None:
+    wire.require_between("x", value, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("value", "high", "without_low", "sentence"),
+    [
+        (-1, 1, False, "`x` must be at least 0 and at most 1, got -1."),
+        (2, 1, False, "`x` must be at least 0 and at most 1, got 2."),
+        (0, 1, True, "`x` must be greater than 0 and at most 1, got 0."),
+        (-1, None, False, "`x` must be at least 0, got -1."),
+    ],
+)
+def test_not_between(value: float, high: float | None, without_low: bool, sentence: str) -> None:
+    with pytest.raises(InvalidParameter) as refusal:
+        wire.require_between("x", value, 0, high, without_low=without_low)
+    assert str(refusal.value) == sentence
+
+
+def test_biases() -> None:
+    assert wire.token_biases("b", {"7": -1.5, "007": 2}, 2) == ((7, -1.5), (7, 2))
+    assert wire.token_biases("b", None, 2) == ()
+    for key in ("", "-1", "1.0", "٣", "1\n", "9" * 19):
+        with pytest.raises(InvalidParameter, match="must be token ids"):
+            wire.token_biases("b", {key: 1}, 2)
+
+
+def test_one_line_says_the_same() -> None:
+    text = "a\u2028b\u2029c\u0085d\n早"
+    encoded = wire.one_line(wire.encode_json(text))
+    assert json.loads(encoded) == text
+    assert encoded.decode().splitlines() == [encoded.decode()]
+    assert wire.one_line(b'"plain"') == b'"plain"'

@@ -1,0 +1,91 @@
+"""The command as an operator meets it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+import portico
+from portico.checkpoint import DEMO_PATH
+from tests.end_to_end.server import run_server
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "portico", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        env={"HF_HUB_OFFLINE": "1", "PATH": ""},
+    )
+
+
+def assert_one_line_error(done: subprocess.CompletedProcess[str], *words: str) -> None:
+    last = done.stderr.strip().splitlines()[-1]
+    assert done.returncode == 1
+    assert last.startswith("portico: error: ")
+    assert "Traceback" not in done.stderr
+    assert all(word in last for word in words), last
+
+
+def copy_demo(tmp_path: Path, **config: object) -> Path:
+    copy = tmp_path / "copy"
+    shutil.copytree(DEMO_PATH, copy)
+    path = copy / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **config}))
+    return copy
+
+
+def test_version_and_help() -> None:
+    assert run("--version").stdout == f"portico {portico.__version__}\n"
+    text = run("serve", "--help").stdout
+    assert all(flag in text for flag in ("--port", "--dtype", "--max-num-seqs", "--served-model-name", "--profile"))
+    assert "--token-delay" in run("serve", "--engine", "scripted", "--help").stdout
+
+
+def test_a_taken_port() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert_one_line_error(run("serve", "--port", str(port)), str(port), "in use")
+
+
+@pytest.mark.parametrize("model", ["/no/such/folder", "nobody/nothing"])
+def test_no_such_checkpoint(model: str) -> None:
+    assert_one_line_error(run("serve", model, "--port", "0"), "no such checkpoint", model)
+
+
+def test_an_unsupported_architecture_names_the_supported_ones(tmp_path: Path) -> None:
+    copy = copy_demo(tmp_path, architectures=["MambaForCausalLM"])
+    assert_one_line_error(run("serve", str(copy), "--port", "0"), "MambaForCausalLM", "Qwen2ForCausalLM")
+
+
+def test_broken_weights(tmp_path: Path) -> None:
+    copy = copy_demo(tmp_path)
+    (copy / "model.safetensors").write_bytes(b"\x08" + b"\0" * 20)
+    assert_one_line_error(run("serve", str(copy), "--port", "0"), "model.safetensors")
+
+
+def test_weights_of_another_shape(tmp_path: Path) -> None:
+    assert_one_line_error(run("serve", str(copy_demo(tmp_path, vocab_size=77)), "--port", "0"), "embed_tokens")
+
+
+def test_a_setting_out_of_range() -> None:
+    assert_one_line_error(run("serve", "--engine", "scripted", "--max-num-seqs", "0"), "max_num_seqs")
+
+
+def test_ready_says_where_what_and_how() -> None:
+    with run_server("--engine", "scripted", "--served-model-name", "mine") as server:
+        text = "".join(server.output)
+        assert all(word in text for word in ("mine", "/v1/chat/completions", "/generate_stream", "/v2", "Try: curl"))
+        assert httpx.get(f"{server.address}/v2/health/ready").status_code == 200
+        process = server.process
+    assert process.returncode == 0
