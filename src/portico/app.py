@@ -56,7 +56,9 @@ def build_dialects(profile: str) -> tuple[Dialect, ...]:
 def build_engine(config: EngineConfig, path: Path, tokenizer: Tokenizer) -> Engine:
     """The engine of a configuration; the scripted one writes with the tokens that the tokenizer has."""
     if isinstance(config, ScriptedConfig):
-        return ScriptedEngine(replace(config, vocab_size=min(config.vocab_size, tokenizer.vocab_size)))
+        vocab_size = min(config.vocab_size, tokenizer.vocab_size)
+        eos_token_id = min(tokenizer.special_ids, default=config.eos_token_id)
+        return ScriptedEngine(replace(config, vocab_size=max(vocab_size, eos_token_id + 1), eos_token_id=eos_token_id))
     return NativeEngine(path, config)
 
 

@@ -30,7 +30,7 @@ class ModelInfo:
 
 @dataclass(frozen=True, slots=True)
 class EngineStats:
-    """An engine's load at one moment; blocks are units of KV cache."""
+    """An engine's load at one moment: sequences that run, jobs that wait, blocks of KV cache."""
 
     num_running: int
     num_waiting: int

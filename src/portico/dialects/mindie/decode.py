@@ -37,14 +37,14 @@ def decode_infer(raw: RawRequest) -> NativeExchange:
     body = wire.convert(_without_nulls(fields), Body)
     ledgers.PARAMETERS.check(body.parameters)
     parameters = wire.convert(_without_nulls(body.parameters), Parameters, "parameters")
-    _check(parameters, raw.limits)
+    _check(parameters)
     request = GenerationRequest(
         request_id=raw.request_id,
         model=None,
         prompts=(_prompt(body),),
         truncate=parameters.truncate,
         sampling=_sampling(parameters),
-        stopping=_stopping(parameters),
+        stopping=_stopping(parameters, raw.limits),
         output=OutputOptions(
             num_choices=1,
             token_details=False,
@@ -68,12 +68,12 @@ def _prompt(body: Body) -> Prompt:
     if body.inputs:
         return TextPrompt(body.inputs, add_special_tokens=True)
     if body.input_id:
-        return TokensPrompt(tuple(body.input_id))
+        return TokensPrompt(wire.token_ids("input_id", body.input_id))
     name = "inputs" if body.input_id is None else "input_id"
     raise InvalidParameter(name, f"`{name}` is required and cannot be empty.")
 
 
-def _check(parameters: Parameters, limits: ServerLimits) -> None:
+def _check(parameters: Parameters) -> None:
     _check_range("temperature", parameters.temperature, 0)
     _check_range("top_k", parameters.top_k, -1)
     _check_range("top_p", parameters.top_p, 0, 1, excludes_low=True)
@@ -85,12 +85,6 @@ def _check(parameters: Parameters, limits: ServerLimits) -> None:
     _check_range("min_new_tokens", parameters.min_new_tokens, 0)
     _check_range("truncate", parameters.truncate, 0, excludes_low=True)
     _check_range("seed", parameters.seed, -(2**63), _SEED_RANGE - 1)
-    if "" in parameters.stops:
-        raise InvalidParameter("stop", "Parameter stop cannot have an empty string.")
-    if len(parameters.stops) > limits.max_stop:
-        raise InvalidParameter(
-            "stop", f"Parameter stop can have at most {limits.max_stop} strings, got {len(parameters.stops)}."
-        )
 
 
 def _check_range(
@@ -123,13 +117,13 @@ def _sampling(parameters: Parameters) -> Sampling:
     )
 
 
-def _stopping(parameters: Parameters) -> Stopping:
+def _stopping(parameters: Parameters, limits: ServerLimits) -> Stopping:
     return Stopping(
         max_tokens=parameters.max_new_tokens,
         clamps_max_tokens=True,
         min_tokens=parameters.min_new_tokens,
-        stop=parameters.stops,
-        stop_token_ids=tuple(parameters.stop_token_ids),
+        stop=wire.stop_strings("stop", parameters.stop, limits.max_stop),
+        stop_token_ids=wire.token_ids("stop_token_ids", parameters.stop_token_ids),
         ignore_eos=parameters.ignore_eos,
         include_stop=parameters.include_stop_str_in_output,
     )

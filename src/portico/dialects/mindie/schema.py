@@ -40,11 +40,6 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True):
     details: bool = False
 
     @property
-    def stops(self) -> tuple[str, ...]:
-        """All stop strings."""
-        return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
-
-    @property
     def draws(self) -> bool:
         """Whether tokens are drawn, as far as `temperature` does not say otherwise."""
         given = (self.temperature, self.top_k, self.top_p, self.typical_p)

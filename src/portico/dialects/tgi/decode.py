@@ -12,7 +12,6 @@ from portico.core.request import GenerationRequest, OutputOptions, Sampling, Sto
 from portico.dialects import wire
 from portico.dialects.tgi import ledgers
 from portico.dialects.tgi.encode import TextExchange
-from portico.dialects.tgi.errors import WrongShape
 from portico.dialects.tgi.layout import Layout
 from portico.dialects.tgi.schema import Body, Parameters
 
@@ -75,10 +74,7 @@ def _read(body: bytes, ledger: Ledger) -> tuple[Body, Parameters]:
 
 def _convert(fields: dict[str, Any], schema: type[T], scope: str) -> T:
     given = {name: value for name, value in fields.items() if value is not None}
-    try:
-        return wire.convert(given, schema, scope)
-    except InvalidParameter as error:
-        raise WrongShape(error.name, str(error)) from None
+    return wire.convert(given, schema, scope)
 
 
 def _exchange(

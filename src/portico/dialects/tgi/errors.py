@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from portico.core.dialect import Reply
 from portico.core.errors import (
     EngineFailure,
-    InvalidParameter,
     MalformedRequest,
     MethodNotAllowed,
     NotReady,
@@ -21,10 +20,6 @@ from portico.core.errors import (
 from portico.dialects import wire
 
 _TEXT = "text/plain; charset=utf-8"
-
-
-class WrongShape(InvalidParameter):
-    """A field has a type that the schema does not allow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +46,7 @@ def refuse(error: PorticoError) -> Reply:
     match error:
         case MalformedRequest():
             return _text(400, f"Failed to parse the request body as JSON: {error}")
-        case WrongShape():
+        case wire.SchemaMismatch():
             return _text(422, f"Failed to deserialize the JSON body into the target type: {error}")
         case UnknownRoute():
             return _text(404, str(error))

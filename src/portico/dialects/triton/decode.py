@@ -6,6 +6,7 @@ from portico.core.dialect import RawRequest
 from portico.core.errors import InvalidParameter
 from portico.core.model import ServerLimits
 from portico.core.request import GenerationRequest, OutputOptions, Sampling, Stopping, TextPrompt, Watermark
+from portico.dialects import wire
 from portico.dialects.triton import ledgers
 from portico.dialects.triton.encode import TensorExchange
 from portico.dialects.triton.errors import UnknownVersion
@@ -17,6 +18,7 @@ from portico.dialects.triton.schema import Fields
 ONLY_VERSION = "1"
 WATERMARK = Watermark(gamma=0.5, delta=2.0, hash_key=15485863)
 _SEED_RANGE = 2**64
+_MAX_BIAS = 100.0
 
 
 class Decoder:
@@ -99,14 +101,14 @@ class Decoder:
         return Sampling(
             temperature=self._temperature(fields),
             top_k=max(fields.top_k or 0, 0),
-            top_p=1.0 if fields.top_p is None else fields.top_p,
+            top_p=wire.or_default(fields.top_p, 1.0),
             typical_p=fields.typical_p,
             min_p=fields.min_p,
             repetition_penalty=fields.repetition_penalty,
             presence_penalty=fields.presence_penalty,
             frequency_penalty=fields.frequency_penalty,
             frequency_penalty_is_relative=False,
-            logit_bias=tuple((int(token_id), bias) for token_id, bias in fields.logit_bias.items()),
+            logit_bias=wire.token_biases("logit_bias", fields.logit_bias, _MAX_BIAS),
             watermark=WATERMARK if fields.watermark else None,
             seed=None if fields.seed is None else fields.seed % _SEED_RANGE,
         )
@@ -123,7 +125,7 @@ class Decoder:
         has_end = fields.end_id is not None
         own_end = () if fields.end_id in (None, -1) else (fields.end_id,)
         return Stopping(
-            max_tokens=self._profile.max_tokens if fields.max_tokens is None else fields.max_tokens,
+            max_tokens=wire.or_default(fields.max_tokens, self._profile.max_tokens),
             clamps_max_tokens=fields.max_tokens is None,
             min_tokens=fields.min_tokens,
             stop=tuple(fields.stop),
@@ -154,43 +156,21 @@ def _check(given: Given, limits: ServerLimits) -> None:
     _check_range(given, "min_tokens", 0)
     _check_range(given, "temperature", 0)
     _check_range(given, "top_k", -1)
-    _check_range(given, "top_p", 0, 1, excludes_low=True)
-    _check_range(given, "typical_p", 0, 1, excludes_low=True)
+    _check_range(given, "top_p", 0, 1, without_low=True)
+    _check_range(given, "typical_p", 0, 1, without_low=True)
     _check_range(given, "min_p", 0, 1)
-    _check_range(given, "repetition_penalty", 0, excludes_low=True)
+    _check_range(given, "repetition_penalty", 0, without_low=True)
     _check_range(given, "presence_penalty", -2, 2)
     _check_range(given, "frequency_penalty", -2, 2)
     _check_range(given, "seed", -(2**63), _SEED_RANGE - 1)
     _check_range(given, "end_id", -1)
     if fields.truncate_prompt_tokens != -1:
         _check_range(given, "truncate_prompt_tokens", 1)
-    if len(fields.stop) > limits.max_stop:
-        raise InvalidParameter(
-            given.name("stop"),
-            f"`{given.name('stop')}` can have at most {limits.max_stop} strings, got {len(fields.stop)}.",
-        )
-    for token_id, bias in fields.logit_bias.items():
-        if not _is_token_id(token_id) or not -100 <= bias <= 100:
-            raise InvalidParameter(
-                "logit_bias", f"`logit_bias` maps token ids to numbers from -100 to 100, got {token_id!r}: {bias}."
-            )
+    wire.stop_strings(given.name("stop"), fields.stop, limits.max_stop)
+    wire.token_ids("stop_token_ids", fields.stop_token_ids)
 
 
-def _is_token_id(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) <= 10
-
-
-def _check_range(
-    given: Given, field: str, low: float, high: float | None = None, *, excludes_low: bool = False
-) -> None:
+def _check_range(given: Given, field: str, low: float, high: float | None = None, *, without_low: bool = False) -> None:
     value = getattr(given.fields, field)
-    if value is None:
-        return
-    is_low = value <= low if excludes_low else value < low
-    if not is_low and (high is None or value <= high):
-        return
-    name = given.name(field)
-    limit = f"above {low}" if excludes_low else f"at least {low}"
-    if high is not None:
-        limit += f" and at most {high}"
-    raise InvalidParameter(name, f"`{name}` must be {limit}, got {value}.")
+    if value is not None:
+        wire.require_between(given.name(field), value, low, high, without_low=without_low)

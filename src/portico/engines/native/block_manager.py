@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
-
 from portico.engines.native.sequence import Sequence
 
 
@@ -16,7 +14,8 @@ class BlockManager:
     def __init__(self, num_blocks: int, block_size: int) -> None:
         self.num_blocks = num_blocks
         self.block_size = block_size
-        self._free = deque(range(num_blocks))
+        # The block that was freed last is handed out first: it is the likeliest to be in the processor's cache.
+        self._free = list(range(num_blocks - 1, -1, -1))
         self._num_owners = [0] * num_blocks
 
     @property
@@ -83,6 +82,6 @@ class BlockManager:
         return self._num_owners[sequence.block_table[place]] > 1
 
     def _take(self) -> int:
-        block = self._free.popleft()
+        block = self._free.pop()
         self._num_owners[block] = 1
         return block

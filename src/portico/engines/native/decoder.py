@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from portico.engines.native.attention import Attention
-from portico.engines.native.linear import Linear, equivalent_row_counts, pad_rows
+from portico.engines.native.linear import LinearFactory
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,33 +120,19 @@ class DecoderWeights:
 class _Layer:
     """The products of one layer."""
 
-    def __init__(self, weights: LayerWeights, counts: _RowCounts) -> None:
+    def __init__(self, weights: LayerWeights, factory: LinearFactory) -> None:
         self.attention_norm = weights.attention_norm
         self.ffn_norm = weights.ffn_norm
-        self.qkv = counts.linear(weights.qkv, weights.qkv_bias)
-        self.attention_out = counts.linear(weights.attention_out)
-        self.gate_up = counts.linear(weights.gate_up)
-        self.down = counts.linear(weights.down)
-
-
-class _RowCounts:
-    """Remembers `equivalent_row_counts` per shape."""
-
-    def __init__(self) -> None:
-        self._known: dict[tuple[int, ...], tuple[int, ...]] = {}
-
-    def linear(self, weight: Tensor, bias: Tensor | None = None, max_num_rows: int = 512) -> Linear:
-        shape = tuple(weight.shape)
-        if shape not in self._known:
-            self._known[shape] = equivalent_row_counts(weight, max_num_rows)
-        return Linear(weight, bias, self._known[shape])
+        self.qkv = factory.linear(weights.qkv, weights.qkv_bias)
+        self.attention_out = factory.linear(weights.attention_out)
+        self.gate_up = factory.linear(weights.gate_up)
+        self.down = factory.linear(weights.down)
 
 
 class Decoder:
     """A loaded model: token ids to hidden states to logits.
 
-    A row's result depends on that row's sequence alone, to the bit on a CPU, as long as the number of rows is a
-    multiple of `linear.ROW_QUANTUM`.
+    A row's result depends on that row's sequence alone, to the bit on a CPU. The layers of `weights` are taken over.
     """
 
     def __init__(self, config: DecoderConfig, weights: DecoderWeights, max_model_len: int) -> None:
@@ -154,10 +140,12 @@ class Decoder:
         self.dtype = weights.embedding.dtype
         self.device = weights.embedding.device
         self._weights = weights
-        counts = _RowCounts()
-        self._layers = [_Layer(layer, counts) for layer in weights.layers]
+        factory = LinearFactory()
+        # Packing makes copies: each layer's plain weights go before the next layer's are packed.
+        plain, weights.layers = weights.layers[::-1], []
+        self._layers = [_Layer(plain.pop(), factory) for _ in range(config.num_layers)]
         # Fewer rows to try on the head, which is by far the widest product; it sees one row per sequence anyway.
-        self._head = counts.linear(weights.head, max_num_rows=64)
+        self._head = factory.linear(weights.head, max_num_rows=64)
         self._cos, self._sin = _rope_tables(config, max_model_len, self.dtype, self.device)
 
     def forward(self, token_ids: Tensor, positions: Tensor, attend: Attention) -> Tensor:
@@ -186,7 +174,7 @@ class Decoder:
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[rows, hidden] of any number of rows to [rows, vocab]."""
-        return self._head(pad_rows(hidden))[: hidden.shape[0]]
+        return self._head(hidden)
 
     def _norm(self, x: Tensor, weight: Tensor) -> Tensor:
         return functional.rms_norm(x, (x.shape[-1],), weight, self.config.norm_eps)

@@ -2,74 +2,105 @@
 
 A GEMM library picks another kernel, and so another order of summation, for another number of rows: the same token
 would get slightly different logits alone and in a batch, and greedy text would differ now and then. Here every
-product runs with a number of rows for which this machine was seen to give the same bits as for `ROW_QUANTUM` rows.
+product on a CPU runs with a number of rows for which this machine was seen to give the same bits as for
+`_REFERENCE_ROWS` rows. oneDNN's kernels over packed weights do so for nearly every number, and are the faster ones.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-ROW_QUANTUM = 16
-_LADDER = (32, 48, 64, 128, 256, 512)
+_REFERENCE_ROWS = 16
+_SIZES = (512, 256, 128, 64, 48, 32, 24, 16, 8, 4)
+_SMALL_SIZES = tuple(size for size in reversed(_SIZES) if size <= 64)
+_TAIL = 8
+
+Product = Callable[[Tensor], Tensor]
 
 
 def padded(num_rows: int) -> int:
-    """The next multiple of `ROW_QUANTUM`."""
-    return -(-num_rows // ROW_QUANTUM) * ROW_QUANTUM
-
-
-def pad_rows(x: Tensor) -> Tensor:
-    """Zero rows at the end of [rows, width], up to a multiple of `ROW_QUANTUM`."""
-    missing = padded(x.shape[0]) - x.shape[0]
-    return functional.pad(x, (0, 0, 0, missing)) if missing else x
-
-
-def equivalent_row_counts(weight: Tensor, max_num_rows: int = _LADDER[-1]) -> tuple[int, ...]:
-    """Row counts, greatest first, with which this weight gives the same bits as with `ROW_QUANTUM` rows.
-
-    Found by trying. The classes are ranges, so the search ends at the first count that differs.
-    """
-    if weight.device.type != "cpu":
-        return ()
-    generator = torch.Generator().manual_seed(0)
-    sizes = [size for size in _LADDER if size <= max_num_rows]
-    x = torch.randn(max_num_rows, weight.shape[1], generator=generator).to(weight.dtype)
-    expected = functional.linear(x[:ROW_QUANTUM], weight)
-    counts = [ROW_QUANTUM]
-    for size in sizes:
-        # The last rows of the product stand for every position that a row can have in it.
-        shifted = functional.linear(x[:size].roll(size - ROW_QUANTUM, 0), weight)[-ROW_QUANTUM:]
-        if not (
-            torch.equal(functional.linear(x[:size], weight)[:ROW_QUANTUM], expected) and torch.equal(shifted, expected)
-        ):
-            break
-        counts.append(size)
-    return tuple(reversed(counts))
+    """The number of rows to evaluate instead of `num_rows`, so that few products are needed for them."""
+    if num_rows <= _SMALL_SIZES[-1]:
+        return next(size for size in _SMALL_SIZES if size >= num_rows)
+    return -(-num_rows // _TAIL) * _TAIL
 
 
 class Linear:
-    """`x @ weight.T + bias` for any multiple of `ROW_QUANTUM` rows.
+    """`x @ weight.T + bias`; on a GPU rows may depend on their number in the last bits."""
 
-    `row_counts` are those of `equivalent_row_counts`; without any the product is done at once, as on a GPU, where
-    rows may depend on their number in the last bits.
-    """
-
-    def __init__(self, weight: Tensor, bias: Tensor | None, row_counts: tuple[int, ...]) -> None:
-        self.weight = weight
-        self.bias = bias
-        self._row_counts = row_counts
+    def __init__(self, product: Product, sizes: tuple[int, ...]) -> None:
+        self._product = product
+        self._sizes = sizes
 
     def __call__(self, x: Tensor) -> Tensor:
         """[rows, in] to [rows, out]."""
         num_rows = x.shape[0]
-        if not self._row_counts or num_rows in self._row_counts:
-            return functional.linear(x, self.weight, self.bias)
-        out = x.new_empty(num_rows, self.weight.shape[0])
+        if not self._sizes or num_rows in self._sizes:
+            return self._product(x)
+        parts: list[Tensor] = []
         start = 0
         while start < num_rows:
-            size = next(count for count in self._row_counts if count <= num_rows - start)
-            out[start : start + size] = functional.linear(x[start : start + size], self.weight, self.bias)
-            start += size
-        return out
+            missing = num_rows - start
+            size = next((size for size in self._sizes if size <= missing), 0)
+            if size:
+                parts.append(self._product(x[start : start + size]))
+                start += size
+            else:
+                rows = functional.pad(x[start:], (0, 0, 0, self._sizes[-1] - missing))
+                parts.append(self._product(rows)[:missing])
+                start = num_rows
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+class LinearFactory:
+    """Makes `Linear`s and remembers which numbers of rows are good for weights of one shape."""
+
+    def __init__(self) -> None:
+        self._sizes: dict[tuple[int, ...], tuple[int, ...]] = {}
+
+    @torch.inference_mode()
+    def linear(self, weight: Tensor, bias: Tensor | None = None, max_num_rows: int = _SIZES[0]) -> Linear:
+        """Takes weight [out, in], which may be dropped afterwards, and bias [out]; tries up to `max_num_rows`."""
+        if weight.device.type != "cpu":
+            return Linear(lambda x: functional.linear(x, weight, bias), ())
+        product = _packed_product(weight, bias)
+        shape = tuple(weight.shape)
+        if shape not in self._sizes:
+            self._sizes[shape] = equivalent_sizes(product, weight, max_num_rows)
+        return Linear(product, self._sizes[shape])
+
+
+def equivalent_sizes(product: Product, weight: Tensor, max_num_rows: int) -> tuple[int, ...]:
+    """Numbers of rows, greatest first, for which a product gives the same bits as for `_REFERENCE_ROWS`."""
+    generator = torch.Generator().manual_seed(0)
+    sizes = [size for size in _SIZES if size <= max_num_rows]
+    x = torch.randn(sizes[0], weight.shape[1], generator=generator).to(weight.dtype)
+    expected = product(x[:_REFERENCE_ROWS])
+    good: list[int] = []
+    for size in sizes:
+        num_common = min(size, _REFERENCE_ROWS)
+        is_same = torch.equal(product(x[:size])[:num_common], expected[:num_common])
+        # Rows at the end stand for the other places that a row can have.
+        moved = product(x[:size].roll(size - num_common, 0))[-num_common:]
+        if is_same and torch.equal(moved, expected[:num_common]):
+            good.append(size)
+    return tuple(good) or (_REFERENCE_ROWS,)
+
+
+def _packed_product(weight: Tensor, bias: Tensor | None) -> Product:
+    try:
+        packed = torch.ops.mkldnn._reorder_linear_weight(weight, _REFERENCE_ROWS)
+        torch.ops.mkldnn._linear_pointwise(weight[:1], packed, bias, "none", [], "")
+    except (RuntimeError, AttributeError):
+        # This build or this processor has no oneDNN kernels for the number format.
+        return lambda x: functional.linear(x, weight, bias)
+
+    def product(x: Tensor) -> Tensor:
+        result: Tensor = torch.ops.mkldnn._linear_pointwise(x, packed, bias, "none", [], "")
+        return result
+
+    return product

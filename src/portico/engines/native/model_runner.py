@@ -17,12 +17,12 @@ from portico.engines.native.attention import (
     context_bucket,
 )
 from portico.engines.native.decoder import Decoder
-from portico.engines.native.linear import ROW_QUANTUM, padded
+from portico.engines.native.linear import padded
 from portico.engines.native.logprobs import token_logprobs
 from portico.engines.native.scheduler import Chunk, DecodeStep
 from portico.engines.native.sequence import Sequence
 
-_LOGPROB_ROWS = 4 * ROW_QUANTUM
+_LOGPROB_ROWS = 64
 
 
 class ModelRunner:
