@@ -46,6 +46,7 @@ def _routes(profile: Profile) -> Iterator[Route]:
 
 @dataclass(frozen=True, slots=True)
 class _Triton:
+    profile: Profile
     name: str
     title: str
     routes: tuple[Route, ...]
@@ -53,12 +54,13 @@ class _Triton:
     ledgers: tuple[Ledger, ...]
 
     def refuse(self, error: PorticoError) -> Reply:
-        return errors.refuse(error)
+        return errors.refuse(error, self.profile.errors)
 
 
 def dialect(profile: Profile = DEFAULT) -> Dialect:
     """Triton's HTTP protocol in one flavour."""
     return _Triton(
+        profile=profile,
         name="triton",
         title="Triton",
         routes=tuple(_routes(profile)),

@@ -78,7 +78,7 @@ class WholeStream:
 
     def fail(self, error: PorticoError) -> bytes:
         """The error as the one event."""
-        return _frame(self._layout, errors.encode(error))
+        return _frame(self._layout, errors.encode(error, self._layout.profile.errors))
 
 
 class PieceStream:
@@ -120,7 +120,7 @@ class PieceStream:
         """The pieces that were held back, and the error as an event."""
         held, self._held = self._held, {}
         frames = [self._speak(delta) for delta in held.values()]
-        return b"".join(frames) + _frame(self._layout, errors.encode(error))
+        return b"".join(frames) + _frame(self._layout, errors.encode(error, self._layout.profile.errors))
 
     def _push(self, delta: Delta) -> bytes:
         held = self._held.get(delta.index)

@@ -6,12 +6,17 @@ again does not help.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 from portico.core.dialect import Reply
 from portico.core.errors import (
     MethodNotAllowed,
     NotReady,
     Overloaded,
+    PayloadTooLarge,
     PorticoError,
+    PromptTooLong,
     RequestError,
     UnknownModel,
     UnknownRoute,
@@ -26,27 +31,56 @@ class UnknownVersion(RequestError):
         super().__init__(f"Request for unknown model: '{model}' version {version} is not found. The only version is 1.")
 
 
-_STATUS: dict[type[PorticoError], int] = {
-    RequestError: 400,
-    UnknownModel: 404,
-    UnknownVersion: 404,
-    UnknownRoute: 404,
-    MethodNotAllowed: 405,
-    Overloaded: 503,
-    NotReady: 503,
-    PorticoError: 500,
-}
+@dataclass(frozen=True, slots=True)
+class ErrorTable:
+    """Status of each kind of error and, in flavours that tell it, its type."""
+
+    rows: Mapping[type[PorticoError], tuple[int, str | None]]
 
 
-def refuse(error: PorticoError) -> Reply:
+TRITON = ErrorTable(
+    {
+        RequestError: (400, None),
+        UnknownModel: (404, None),
+        UnknownVersion: (404, None),
+        UnknownRoute: (404, None),
+        MethodNotAllowed: (405, None),
+        Overloaded: (503, None),
+        NotReady: (503, None),
+        PorticoError: (500, None),
+    }
+)
+MINDIE = ErrorTable(
+    {
+        RequestError: (422, "Input Validation Error"),
+        PromptTooLong: (424, "Generation Error"),
+        UnknownModel: (404, "NotFoundError"),
+        UnknownVersion: (404, "NotFoundError"),
+        UnknownRoute: (404, "NotFoundError"),
+        MethodNotAllowed: (405, "Method Not Allowed"),
+        PayloadTooLarge: (413, "Input Validation Error"),
+        Overloaded: (503, "Service Unavailable"),
+        NotReady: (503, "Service Unavailable"),
+        PorticoError: (500, "Incomplete Generation"),
+    }
+)
+
+
+def refuse(error: PorticoError, table: ErrorTable) -> Reply:
     """The error as a whole answer."""
-    status = next(_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS)
-    return Reply(status, encode(error), headers=_headers(error))
+    status, _ = _row(error, table)
+    return Reply(status, encode(error, table), headers=_headers(error))
 
 
-def encode(error: PorticoError) -> bytes:
+def encode(error: PorticoError, table: ErrorTable) -> bytes:
     """The error's JSON object, as it also stands in a stream."""
-    return wire.encode_json({"error": _sentence(error)})
+    _, error_type = _row(error, table)
+    fields = {"error": _sentence(error)}
+    return wire.encode_json(fields if error_type is None else {**fields, "error_type": error_type})
+
+
+def _row(error: PorticoError, table: ErrorTable) -> tuple[int, str | None]:
+    return next(table.rows[kind] for kind in type(error).__mro__ if kind in table.rows)
 
 
 def _sentence(error: PorticoError) -> str:

@@ -65,11 +65,19 @@ def _spread(fields: dict[str, Any]) -> Iterator[dict[str, Any]]:
     if parameters is not None:
         if not isinstance(parameters, dict):
             raise InvalidParameter("parameters", "Expected JSON object for keyword: 'parameters'")
-        yield parameters
+        yield _without_places("parameters", parameters, "parameters")
     for place in (fields, parameters or {}):
         sampling = place.get("sampling_parameters")
         if sampling is not None:
-            yield _read_sampling(sampling)
+            yield _without_places("sampling_parameters", _read_sampling(sampling), *_PLACES)
+
+
+def _without_places(place: str, fields: dict[str, Any], *names: str) -> dict[str, Any]:
+    """Fields that do not hold further ones, which nobody would read."""
+    for name in names:
+        if fields.get(name) is not None:
+            raise InvalidParameter(name, f"`{name}` cannot stand within `{place}`.")
+    return fields
 
 
 def _read_sampling(value: Any) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from portico.dialects.triton import errors
+
 
 @dataclass(frozen=True, slots=True)
 class Profile:
@@ -18,6 +20,7 @@ class Profile:
         model_version: what answers say when the path names no version.
         always_has_id: answers to requests without an id carry the server's own.
         has_costs: `details` has places for step timings in place of tokens.
+        errors: how errors are told.
     """
 
     max_tokens: int
@@ -28,6 +31,7 @@ class Profile:
     model_version: str | None
     always_has_id: bool
     has_costs: bool
+    errors: errors.ErrorTable
 
 
 DEFAULT = Profile(
@@ -39,6 +43,7 @@ DEFAULT = Profile(
     model_version="1",
     always_has_id=False,
     has_costs=False,
+    errors=errors.TRITON,
 )
 """Triton with its vLLM backend."""
 
@@ -51,5 +56,6 @@ MINDIE = Profile(
     model_version=None,
     always_has_id=True,
     has_costs=True,
+    errors=errors.MINDIE,
 )
 """The Triton routes of MindIE Service."""
