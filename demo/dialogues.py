@@ -143,7 +143,7 @@ def lines_dialogue(rng: random.Random) -> Sample:
 
 
 def topic_dialogue(rng: random.Random) -> Sample:
-    turns = [ask(t, rng) for t in rng.choices(TOPICS, WEIGHTS, k=rng.choice((1, 1, 1, 2)))]
+    turns = [ask(t, rng) for t in rng.choices(TOPICS, WEIGHTS, k=rng.choice((1, 1, 2, 3)))]
     return chat(turns, maybe_system(rng))
 
 
@@ -206,13 +206,13 @@ def raw_document(rng: random.Random) -> Sample:
 
 
 MIX: tuple[tuple[Callable[[random.Random], Sample], float], ...] = (
-    (name_dialogue, 0.24),
-    (nested_dialogue, 0.11),
+    (name_dialogue, 0.18),
+    (nested_dialogue, 0.1),
     (lines_dialogue, 0.05),
-    (topic_dialogue, 0.33),
-    (unknown_dialogue, 0.07),
+    (topic_dialogue, 0.43),
+    (unknown_dialogue, 0.06),
     (sum_dialogue, 0.04),
-    (copy_dialogue, 0.07),
+    (copy_dialogue, 0.05),
     (raw_document, 0.09),
 )
 

@@ -49,6 +49,7 @@ def export(model: Qwen2, tokenizer: Tokenizer, folder: Path) -> None:
     # A reader that opens the checkpoint while training replaces it must see the old file or the new one.
     partial = folder / "model.safetensors.partial"
     save_file(tensors, str(partial), metadata={"format": "pt"})
+    partial.chmod(0o644)
     partial.replace(folder / "model.safetensors")
     save(tokenizer, folder)
 

@@ -6,16 +6,25 @@ from demo.names import TRAINING_CHARACTERS
 from demo.topics import OWN, PHRASES, Topic
 
 
-def noisy(text: str, rng: random.Random) -> str:
-    """Now and then drop a character, so that a question need not be word for word as learnt."""
-    if len(text) < 7 or rng.random() > 0.12:
-        return text
-    at = rng.randrange(1, len(text))
-    return text[:at] + text[at + 1 :]
+def noisy(question: str, topic: Topic, rng: random.Random) -> str:
+    """Now and then drop a character or add a filler word, so that a question need not be word for word as learnt."""
+    chance = rng.random()
+    if chance < 0.08 and len(question) >= 7 and topic.weight >= 1:
+        at = rng.randrange(1, len(question))
+        return question[:at] + question[at + 1 :]
+    if chance > 0.25 or len(question) < 4:
+        return question
+    if topic.language == "en":
+        words = question.split(" ")
+        words.insert(rng.randint(0, len(words)), rng.choice(PHRASES["fillers_en"]))
+        return " ".join(words)
+    at = rng.randint(0, len(question))
+    return question[:at] + rng.choice(PHRASES["fillers"]) + question[at:]
 
 
 def decorate(question: str, topic: Topic, rng: random.Random) -> str:
     """The question with a polite opening and an end mark."""
+    question = noisy(question, topic, rng)
     if topic.kind == "exact":
         return question + rng.choice(("？", "?", ""))
     if topic.language == "en":
@@ -24,8 +33,6 @@ def decorate(question: str, topic: Topic, rng: random.Random) -> str:
         if topic.kind == "say":
             return question + rng.choice(PHRASES["say_after_en"])
         return rng.choice(PHRASES["ask_before_en"]) + question + rng.choice(PHRASES["ask_after_en"])
-    if topic.weight >= 1:
-        question = noisy(question, rng)
     ends = ("？", "?", "") if question.endswith(("吗", "吧", "办", "样")) else PHRASES[f"{topic.kind}_after"]
     return rng.choice(PHRASES[f"{topic.kind}_before"]) + question + rng.choice(ends)
 

@@ -18,9 +18,10 @@ from demo.export import export, load
 from demo.model import ModelConfig, Qwen2
 from demo.tokenizer import build
 
+SHIPPED = Path("src/portico/demo/checkpoint")
 WARMUP_STEPS = 100
 # Share of steps on random repeated sequences: they keep the copying circuit general.
-REPEAT_SHARE = 0.08
+REPEAT_SHARE = 0.1
 
 
 @dataclass
@@ -112,8 +113,8 @@ def train(args: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="checkpoint folder to write")
-    parser.add_argument("--minutes", type=float, default=45, help="wall-clock length of the run")
+    parser.add_argument("--out", type=Path, default=SHIPPED, help="checkpoint folder to write")
+    parser.add_argument("--minutes", type=float, default=38, help="wall-clock length of the run")
     parser.add_argument("--steps", type=int, default=0, help="length in steps instead, for a repeatable run")
     parser.add_argument("--resume", type=Path, help="go on from this checkpoint folder")
     parser.add_argument("--lr", type=float, default=2.5e-3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from portico.app import PRECEDENCE, build_dialects
@@ -50,7 +51,7 @@ def _render_ledger(ledger: Ledger) -> list[str]:
 def _describe_treatment(entry: Entry) -> str:
     if entry.treatment is not Treatment.NEUTRAL_ONLY:
         return str(entry.treatment.value)
-    values = ", ".join(f"`{value!r}`" for value in entry.neutral) or "any value, as a remark"
+    values = ", ".join(f"`{json.dumps(value)}`" for value in entry.neutral) or "any value, as a remark"
     return f"neutral only: {values}"
 
 

@@ -18,6 +18,8 @@ GREEDY = Sampling(
     frequency_penalty=0.0,
     frequency_penalty_is_relative=False,
     logit_bias=(),
+    allowed_token_ids=None,
+    banned_sequences=(),
     watermark=None,
     seed=None,
 )
@@ -37,6 +39,7 @@ _OUTPUT = OutputOptions(
     token_details=False,
     logprobs=None,
     prompt_logprobs=None,
+    prompt_details=False,
     processed_logprobs=False,
     skip_special_tokens=True,
 )
@@ -55,6 +58,7 @@ def make_request(
         model=None,
         prompts=tuple(TextPrompt(text, add_special_tokens=True) for text in texts or ("hello",)),
         truncate=None,
+        banned_words=(),
         sampling=replace(GREEDY, **(sampling or {})),
         stopping=replace(_STOPPING, **(stopping or {})),
         output=replace(_OUTPUT, **(output or {})),

@@ -24,7 +24,7 @@ MODULES = sorted(ROOT.rglob("*.py"))
 
 # Where each library may be imported; everything else of the package must do without it.
 HOMES = {
-    "torch": ("engines/native/",),
+    "torch": ("engines/native/", "bench/probe.py"),
     "safetensors": ("engines/native/",),
     "starlette": ("web/",),
     "uvicorn": ("web/", "app.py"),

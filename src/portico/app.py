@@ -22,6 +22,7 @@ from portico.engines.native.engine import NativeEngine
 from portico.engines.scripted.config import ScriptedConfig
 from portico.engines.scripted.engine import ScriptedEngine
 from portico.service.admission import Admission
+from portico.service.conversion import ConversionService
 from portico.service.generation import GenerationService
 from portico.service.preparation import Preparation
 from portico.telemetry.logging import AccessLog, configure_logging
@@ -69,6 +70,7 @@ class _StatusReport:
     config: ServerConfig
     checkpoint: Checkpoint
     engine: Engine
+    admission: Admission
     max_num_seqs: int
     started_at: int
 
@@ -81,6 +83,7 @@ class _StatusReport:
             is_ready=self.engine.is_ready,
             started_at=self.started_at,
             stats=self.engine.stats(),
+            num_requests=self.admission.num_requests,
         )
 
 
@@ -97,19 +100,19 @@ async def run(config: ServerConfig, engine_config: EngineConfig, checkpoint: Che
     dialects = build_dialects(config.profile)
     engine = build_engine(engine_config, checkpoint.path, tokenizer)
     try:
-        await engine.start(console.show_progress)
-        get_status = _StatusReport(config, checkpoint, engine, engine_config.max_num_seqs, int(time.time()))
-        service = GenerationService(
-            engine,
-            tokenizer,
-            Preparation(tokenizer, template),
-            checkpoint.served,
-            Admission(engine_config.max_num_seqs, config.max_waiting),
-        )
-        metrics = Metrics(checkpoint.served.name, engine.stats)
+        try:
+            await engine.start(console.show_progress)
+        finally:
+            console.end_progress()
+        admission = Admission(engine_config.max_num_seqs, config.max_waiting)
+        get_status = _StatusReport(config, checkpoint, engine, admission, engine_config.max_num_seqs, int(time.time()))
+        preparation = Preparation(tokenizer, template)
+        aliases = tuple(alias for dialect in dialects for alias in dialect.metric_aliases)
+        metrics = Metrics(checkpoint.served.name, engine.stats, aliases)
         context = Context(
             dialects=dialects,
-            generator=service,
+            generator=GenerationService(engine, tokenizer, preparation, checkpoint.served, admission),
+            converter=ConversionService(engine, tokenizer, preparation, checkpoint.served),
             get_status=get_status,
             observer=Observers(metrics, AccessLog()),
             limits=config.limits(engine_config.max_num_seqs),

@@ -10,6 +10,9 @@ from typing import Any
 import uvloop
 
 from portico import __version__, app
+from portico.bench.config import TASKS, BenchConfig
+from portico.bench.limits import ProbeFailed
+from portico.bench.server_process import ServerStartFailed
 from portico.checkpoint import CheckpointError, find_checkpoint
 from portico.config import ServerConfig
 from portico.console import Console
@@ -29,6 +32,8 @@ _OPERATOR_ERRORS = (
     ChatTemplateLoadError,
     CheckpointError,
     EngineStartError,
+    ProbeFailed,
+    ServerStartFailed,
     TokenizerLoadError,
 )
 
@@ -36,8 +41,11 @@ _OPERATOR_ERRORS = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; the exit code is 0 for a clean end, 1 for an error that one line explains."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    given, server_flags = _split_server_flags(given)
     parsed = build_parser(given).parse_args(given)
     try:
+        if parsed.command == "bench":
+            return uvloop.run(_bench(parsed, server_flags))
         uvloop.run(_serve(parsed))
     except _OPERATOR_ERRORS as error:
         print(f"portico: error: {error}", file=sys.stderr)
@@ -66,7 +74,24 @@ def build_parser(given: Sequence[str]) -> argparse.ArgumentParser:
     engine = _chosen_engine(given)
     add_flags(serve, ServerConfig, "server")
     add_flags(serve, ENGINE_CONFIGS[engine], f"{engine} engine")
+    bench = commands.add_parser(
+        "bench",
+        help="measure a server under load",
+        usage="portico bench [TASK] [FLAG ...] [-- FLAG_OF_SERVE ...]",
+        description="load: latency and throughput of a server under load. frontend: what HTTP and JSON cost a token. "
+        "limits: what the machine allows. Without --base-url a random checkpoint is served with the flags after --.",
+    )
+    bench.add_argument("task", nargs="?", choices=TASKS, default=TASKS[0], help="what is measured")
+    add_flags(bench, BenchConfig, "benchmark")
     return parser
+
+
+def _split_server_flags(given: list[str]) -> tuple[list[str], list[str]]:
+    """What stands after `--` of `portico bench` is for the server that it starts."""
+    if given[:1] != ["bench"] or "--" not in given:
+        return given, []
+    at = given.index("--")
+    return given[:at], given[at + 1 :]
 
 
 def _chosen_engine(given: Sequence[str]) -> str:
@@ -74,6 +99,13 @@ def _chosen_engine(given: Sequence[str]) -> str:
     first.add_argument("--engine", default=ServerConfig().engine)
     engine = str(first.parse_known_args(list(given))[0].engine)
     return engine if engine in ENGINE_CONFIGS else ServerConfig().engine
+
+
+async def _bench(parsed: argparse.Namespace, server_flags: Sequence[str]) -> int:
+    # Only here: it needs numpy, which a server can do without.
+    from portico.bench.command import run_bench
+
+    return await run_bench(parsed.task, read_flags(parsed, BenchConfig), server_flags, sys.stdout, sys.stderr)
 
 
 async def _serve(parsed: argparse.Namespace) -> None:

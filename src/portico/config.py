@@ -14,6 +14,7 @@ class ServerConfig:
 
     host: str = option("127.0.0.1", "address to listen on")
     port: int = option(1025, "port to listen on")
+    grpc_port: int = option(8001, "port to listen on for Triton's gRPC, 0 is off")
     served_model_name: tuple[str, ...] = option(
         (), "names that requests may use; the first is given in answers, '*' accepts every name", metavar="NAME"
     )
@@ -35,4 +36,6 @@ class ServerConfig:
 
     def limits(self, max_num_seqs: int) -> ServerLimits:
         """The limits that dialects check, with the engine's own."""
-        return ServerLimits(max_num_seqs, self.max_waiting, self.max_choices, self.max_logprobs, self.max_stop)
+        return ServerLimits(
+            max_num_seqs, self.max_waiting, self.max_choices, self.max_logprobs, self.max_stop, self.max_body_size
+        )

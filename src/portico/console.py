@@ -30,8 +30,12 @@ class Console:
                 bar_format="{desc}: {percentage:3.0f}%|{bar}|",
             )
         self._bar.update(round(fraction * 100) - self._bar.n)
-        if fraction >= 1:
+
+    def end_progress(self) -> None:
+        """Closes the bar, finished or not, so that what is written next has a line of its own."""
+        if self._bar is not None:
             self._bar.close()
+            self._bar = None
 
     def announce(self, address: str, status: ServerStatus, dialects: Sequence[Dialect]) -> None:
         """The server is ready: where it is, what it serves, how it is talked to."""

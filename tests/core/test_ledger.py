@@ -47,8 +47,8 @@ def test_passes(fields: dict[str, Any]) -> None:
     ("fields", "message"),
     [
         ({"best_of": 2}, "`best_of` is not supported with the value 2 (accepted: 1): one answer is made per choice"),
-        ({"best_of": True}, "`best_of` is not supported with the value True (accepted: 1)"),
-        ({"echo": 0}, "`echo` is not supported with the value 0 (accepted: False)"),
+        ({"best_of": True}, "`best_of` is not supported with the value true (accepted: 1)"),
+        ({"echo": 0}, "`echo` is not supported with the value 0 (accepted: false)"),
         ({"suffix": "x"}, "`suffix` is not supported: the model cannot fill in the middle."),
         ({"suffix": False}, "`suffix` is not supported"),
         ({"temprature": 1}, "Unknown parameter: `temprature`."),

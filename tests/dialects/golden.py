@@ -11,6 +11,8 @@ profile     name of a profile that the dialect's package exports; without it the
 limits      `ServerLimits` fields that differ from `LIMITS`
 server      `ServerStatus` fields that differ from `STATUS`, for routes that describe
 canonical   the decoded request, as far as the case names its fields (see `compact.plain`)
+tokenized   `[text, [[id, piece, text, start, end], ...], max_model_len]`, for routes that tokenise
+text        what the ids mean, for routes that detokenise
 events      what happens, in the short forms of `compact.event`; a last `["failed", "EngineFailure", "..."]` breaks off
 response    the answer to the request when it is not streamed
 stream      the streamed answer
@@ -43,10 +45,11 @@ from typing import Any
 
 import pytest
 
-from portico.core.dialect import Describe, Dialect, Exchange, Generate, RawRequest, Reply, Route
+from portico.core.dialect import Describe, Detokenize, Dialect, Exchange, Generate, RawRequest, Reply, Route, Tokenize
 from portico.core.errors import PorticoError
 from portico.core.events import Event, fold
 from portico.core.model import EngineStats, ModelInfo, ServedModel, ServerLimits, ServerStatus
+from portico.core.tokens import Tokenized, TokenSpan
 from tests.dialects.compact import compact_json, event, failure, plain
 
 DIALECTS = {name: f"portico.dialects.{name}" for name in ("openai", "vllm", "tgi", "triton", "mindie")}
@@ -69,6 +72,7 @@ STATUS = ServerStatus(
     is_ready=True,
     started_at=1699999999,
     stats=EngineStats(num_running=1, num_waiting=2, num_blocks=100, num_free_blocks=60, num_preemptions=0),
+    num_requests=3,
 )
 
 
@@ -181,7 +185,7 @@ def check(case: Case) -> None:
             status = dataclasses.replace(STATUS, **content.get("server", {}))
             _check_reply(route.operation.describe(raw, status), content)
             return
-        exchange = route.operation.decode(raw)
+        exchange: Any = route.operation.decode(raw)
     except PorticoError as error:
         if "error" not in content:
             raise
@@ -189,7 +193,13 @@ def check(case: Case) -> None:
         return
     assert route.claim is None or route.claim.accepts(raw.body), "the route does not claim its own request"
     _check_canonical(plain(exchange.request), content.get("canonical", {}))
-    if "events" in content:
+    if isinstance(route.operation, Tokenize):
+        text, tokens, max_model_len = content["tokenized"]
+        spans = tuple(TokenSpan(*each) for each in tokens)
+        _check_reply(exchange.reply(Tokenized(text, spans, max_model_len)), content)
+    elif isinstance(route.operation, Detokenize):
+        _check_reply(exchange.reply(content["text"]), content)
+    elif "events" in content:
         _check_answer(case, dialect, exchange)
     else:
         assert "error" not in content, "the request was expected to be refused"

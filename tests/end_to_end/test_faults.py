@@ -84,7 +84,7 @@ BAD_REQUESTS = [
     ("/v2/models/portico-demo/generate", "{}", 400, "text_input"),
     ("/v2/models/portico-demo/generate", "{", 400, ""),
     ("/v2/nothing", "{}", 404, ""),
-    ("/infer", json.dumps({"inputs": "x", "parameters": {"top_k": -1}}), 422, "top_k"),
+    ("/infer", json.dumps({"inputs": "x", "parameters": {"temperature": -1}}), 422, "temperature"),
 ]
 
 

@@ -12,6 +12,7 @@ from portico.core.model import ServedModel
 from portico.engines.scripted.config import ScriptedConfig
 from portico.engines.scripted.engine import ScriptedEngine
 from portico.service.admission import Admission
+from portico.service.conversion import ConversionService
 from portico.service.generation import GenerationService
 from portico.service.preparation import Preparation
 from portico.text.chat_template import ChatTemplate
@@ -33,6 +34,7 @@ class Bench:
         self.tokenizer = tokenizer
         self._stack = stack
         self.engine: ScriptedEngine
+        self.converter: ConversionService
 
     async def start(self, text: str = "hello world", max_waiting: int = 100, **config: Any) -> GenerationService:
         """A service whose model writes `text` and then ends."""
@@ -48,11 +50,14 @@ class Bench:
         )
         await self.engine.start(lambda fraction: None)
         self._stack.push_async_callback(self.engine.close)
+        preparation = Preparation(self.tokenizer, ChatTemplate(TEMPLATE, {}))
+        served = ServedModel(("model", "alias"), False, "/model")
+        self.converter = ConversionService(self.engine, self.tokenizer, preparation, served)
         return GenerationService(
             self.engine,
             self.tokenizer,
-            Preparation(self.tokenizer, ChatTemplate(TEMPLATE, {})),
-            ServedModel(("model", "alias"), False, "/model"),
+            preparation,
+            served,
             Admission(config.get("max_num_seqs", 64), max_waiting),
         )
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from portico.core.errors import EngineFailure, InvalidParameter, NotReady, Overloaded, PromptTooLong, UnknownModel
 from portico.core.events import Delta, Event, Finished, FinishReason, Prefilled, Result, Started, fold
-from portico.core.request import ChatPrompt, GenerationRequest, Message, TokensPrompt
+from portico.core.request import ChatPrompt, GenerationRequest, Message, TokensPrompt, keep_end
 from portico.service.generation import GenerationService
 from portico.text.tokenizer import Tokenizer
 from tests.requests import make_request
@@ -125,13 +125,13 @@ async def test_token_details(bench: Bench) -> None:
 
 async def test_conversations_go_through_the_template(bench: Bench) -> None:
     request = make_request()
-    request = replace(request, prompts=(ChatPrompt((Message("user", "hi", {}),)),))
+    request = replace(request, prompts=(ChatPrompt((Message("user", "hi", {}),), True, False, {}, None, False),))
     events = await collect(await bench.start(), request)
     assert events[0] == Started("model", (len("user\nhi") + 2,))
 
 
 async def test_truncation_keeps_the_end_of_the_prompt(bench: Bench) -> None:
-    events = await collect(await bench.start(), make_request("0123456789", truncate=4))
+    events = await collect(await bench.start(), make_request("0123456789", truncate=keep_end(4)))
     assert events[0] == Started("model", (4,))
 
 

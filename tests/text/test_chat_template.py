@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from portico.core.errors import InvalidParameter
-from portico.core.request import Message
+from portico.core.request import ChatPrompt, Message
 from portico.text.chat_template import ChatTemplate, ChatTemplateLoadError
 
 CHATML = (
@@ -15,12 +17,16 @@ CHATML = (
 )
 
 
+def chat(*messages: Message, **changes: Any) -> ChatPrompt:
+    return replace(ChatPrompt(messages, True, False, {}, None, False), **changes)
+
+
 def user(content: str) -> Message:
     return Message("user", content, {})
 
 
 def test_the_prompt_ends_where_the_assistant_speaks() -> None:
-    prompt = ChatTemplate(CHATML, {}).render([Message("system", "s", {}), user("你好")])
+    prompt = ChatTemplate(CHATML, {}).render(chat(Message("system", "s", {}), user("你好")))
     assert prompt == "<|im_start|>system\ns<|im_end|>\n<|im_start|>user\n你好<|im_end|>\n<|im_start|>assistant\n"
 
 
@@ -30,7 +36,7 @@ def test_the_checkpoints_template_may_use_its_special_tokens(tmp_path: Path) -> 
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
     template = ChatTemplate.load(tmp_path, None)
     assert template is not None
-    assert template.render([user("x")]) == "<s>x</s>"
+    assert template.render(chat(user("x"))) == "<s>x</s>"
 
 
 def test_an_operators_template_comes_first(tmp_path: Path) -> None:
@@ -38,7 +44,7 @@ def test_an_operators_template_comes_first(tmp_path: Path) -> None:
     (tmp_path / "mine.jinja").write_text("mine")
     template = ChatTemplate.load(tmp_path, tmp_path / "mine.jinja")
     assert template is not None
-    assert template.render([user("x")]) == "mine"
+    assert template.render(chat(user("x"))) == "mine"
 
 
 def test_a_checkpoint_may_have_no_template(tmp_path: Path) -> None:
@@ -56,7 +62,7 @@ def test_a_checkpoint_may_have_no_template(tmp_path: Path) -> None:
 )
 def test_a_template_that_refuses_is_the_clients_error(source: str) -> None:
     with pytest.raises(InvalidParameter, match="chat template refuses"):
-        ChatTemplate(source, {}).render([user("x")])
+        ChatTemplate(source, {}).render(chat(user("x")))
 
 
 def test_broken_templates_are_one_sentence(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from portico.core.dialect import Claim, Describe, Generate, RawRequest, Reply, Route
+from portico.core.dialect import Claim, Describe, Generate, MetricAlias, RawRequest, Reply, Route
 from portico.core.errors import InvalidParameter, Overloaded, PorticoError, RequestError
 from portico.core.events import Delta, Event, Result
 from portico.core.ledger import Ledger
@@ -64,6 +64,7 @@ class FakeDialect:
     prefixes: tuple[str, ...] = ()
     title: str = "Fake"
     ledgers: tuple[Ledger, ...] = ()
+    metric_aliases: tuple[MetricAlias, ...] = ()
 
     @property
     def routes(self) -> tuple[Route, ...]:

@@ -71,10 +71,10 @@ async def open_site(tokenizer: Tokenizer, **config: Any) -> AsyncIterator[Site]:
         served = ServedModel(("model",), False, "/model")
 
         def get_status() -> ServerStatus:
-            return ServerStatus("1", served, bench.engine.info, LIMITS, True, 0, bench.engine.stats())
+            return ServerStatus("1", served, bench.engine.info, LIMITS, True, 0, bench.engine.stats(), 0)
 
         dialects = (FakeDialect("first", prefixes=("/first",)), FakeDialect("second", path="/other"))
-        context = Context(dialects, service, get_status, keeper, LIMITS, max_body_bytes=1000)
+        context = Context(dialects, service, bench.converter, get_status, keeper, LIMITS, max_body_bytes=1000)
         application = build_application(context, {}, {"/page": lambda: (b"page", "text/html")})
         listener = bind("127.0.0.1", 0)
         server = uvicorn.Server(uvicorn.Config(application, lifespan="off", log_config=None, ws="none"))

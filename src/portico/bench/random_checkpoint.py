@@ -13,10 +13,9 @@ from typing import BinaryIO, TextIO
 import numpy as np
 from tqdm import tqdm
 
-from portico.bench.shapes import BYTES_OF_DTYPE, ModelShape
+from portico.bench.shapes import BYTES_OF_DTYPE, CHECKPOINT_DTYPES, ModelShape
 from portico.bench.vocabulary import tokenizer_config, tokenizer_json
 
-DTYPES = ("bfloat16", "float32")
 _SAFETENSORS_DTYPE = {"bfloat16": "BF16", "float32": "F32"}
 # Part of the directory's name: it changes when the files written here do.
 _LAYOUT = 1
@@ -28,11 +27,11 @@ def find_or_make_checkpoint(shape: ModelShape, dtype: str, seed: int, cache: Pat
     """The directory of the checkpoint, made if the cache has it not; progress is shown on `stream`.
 
     Raises:
-        ValueError: the dtype is not one of `DTYPES`.
+        ValueError: the dtype is not one of `CHECKPOINT_DTYPES`.
         OSError: it cannot be written.
     """
-    if dtype not in DTYPES:
-        raise ValueError(f"Checkpoints are written in {' or '.join(DTYPES)}, not {dtype}.")
+    if dtype not in CHECKPOINT_DTYPES:
+        raise ValueError(f"Checkpoints are written in {' or '.join(CHECKPOINT_DTYPES)}, not {dtype}.")
     path = cache / f"{shape.name}-{dtype}-{seed}-v{_LAYOUT}"
     if path.is_dir():
         return path

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+CHECKPOINT_DTYPES = ("bfloat16", "float32")
 BYTES_OF_DTYPE = {"float32": 4, "bfloat16": 2, "float16": 2, "int8": 1}
 
 

@@ -43,6 +43,7 @@ class Wire:
         count: matches a frame that has a count of output tokens, in its only group; None counts what was asked for.
         adds_counts: counts are of each frame, not of the whole answer.
         index: matches the number of the choice that a frame belongs to; None where frames do not tell.
+        has_choices: a streamed request may ask for several choices.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Wire:
     count: re.Pattern[bytes] | None
     adds_counts: bool = False
     index: re.Pattern[bytes] | None = None
+    has_choices: bool = True
 
     def encode(self, request: BenchRequest, target: Target) -> tuple[str, bytes]:
         """The path and the body of a request."""
@@ -127,7 +129,7 @@ _ALL = (
         index=_CHOICE,
     ),
     Wire("vllm", "/generate", _vllm, b"\n", re.compile(rb'"text": ?\['), None),
-    Wire("tgi", "/generate_stream", _tgi, b"\n\n", re.compile(rb'"token": ?\{'), _GENERATED),
+    Wire("tgi", "/generate_stream", _tgi, b"\n\n", re.compile(rb'"token": ?\{'), _GENERATED, has_choices=False),
     Wire(
         "triton",
         "/v2/models/{model}/generate_stream",
@@ -137,7 +139,7 @@ _ALL = (
         re.compile(rb'"num_output_tokens": ?(\d+|\[[\d, ]+\])'),
         adds_counts=True,
     ),
-    Wire("mindie", "/infer", _mindie, b"\n\n", re.compile(rb'"token": ?\{'), _GENERATED),
+    Wire("mindie", "/infer", _mindie, b"\n\n", re.compile(rb'"token": ?\{'), _GENERATED, has_choices=False),
 )
 WIRES = {wire.name: wire for wire in _ALL}
 

@@ -14,7 +14,8 @@ from portico.core.errors import PorticoError
 from portico.core.events import Event, Result
 from portico.core.ledger import Ledger
 from portico.core.model import ServerLimits, ServerStatus
-from portico.core.request import GenerationRequest
+from portico.core.request import DetokenizeRequest, GenerationRequest, TokenizeRequest
+from portico.core.tokens import Tokenized
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,28 @@ class Exchange(Protocol):
         """A new encoder for a streamed answer."""
 
 
+class TokenizeExchange(Protocol):
+    """One decoded request for the tokens of a prompt."""
+
+    @property
+    def request(self) -> TokenizeRequest:
+        """What to tokenise."""
+
+    def reply(self, tokenized: Tokenized) -> Reply:
+        """The answer."""
+
+
+class DetokenizeExchange(Protocol):
+    """One decoded request for the text of token ids."""
+
+    @property
+    def request(self) -> DetokenizeRequest:
+        """What to write out."""
+
+    def reply(self, text: str) -> Reply:
+        """The answer."""
+
+
 @dataclass(frozen=True, slots=True)
 class Generate:
     """A route that generates. `decode` raises `RequestError` for what it refuses."""
@@ -98,7 +121,21 @@ class Describe:
     describe: Callable[[RawRequest, ServerStatus], Reply]
 
 
-Operation = Generate | Describe
+@dataclass(frozen=True, slots=True)
+class Tokenize:
+    """A route that shows a prompt as tokens. `decode` raises `RequestError` for what it refuses."""
+
+    decode: Callable[[RawRequest], TokenizeExchange]
+
+
+@dataclass(frozen=True, slots=True)
+class Detokenize:
+    """A route that shows token ids as text. `decode` raises `RequestError` for what it refuses."""
+
+    decode: Callable[[RawRequest], DetokenizeExchange]
+
+
+Operation = Generate | Tokenize | Detokenize | Describe
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +160,21 @@ class Route:
     claim: Claim | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class MetricAlias:
+    """One of the server's metrics under the name that the dashboards of a wire read.
+
+    Attributes:
+        source: the server's own name, without its prefix and without what the format appends (`prompt_tokens`).
+        name: the name on this wire.
+        labels: this wire's labels by the server's own ones; values that differ in other labels are added up.
+    """
+
+    source: str
+    name: str
+    labels: Mapping[str, str]
+
+
 class Dialect(Protocol):
     """One wire."""
 
@@ -145,6 +197,10 @@ class Dialect(Protocol):
     @property
     def ledgers(self) -> tuple[Ledger, ...]:
         """What it does with every documented field, one ledger per kind of request."""
+
+    @property
+    def metric_aliases(self) -> tuple[MetricAlias, ...]:
+        """Names of its own for the server's metrics."""
 
     def refuse(self, error: PorticoError) -> Reply:
         """An error in this dialect's shape and with its status."""

@@ -23,7 +23,8 @@ class TokenJob:
         token_ids: the prompt; at least one id, all within the vocabulary.
         num_sequences: continuations drawn from the one prefill; sequence i uses seed + i.
         sampling: how tokens are drawn.
-        max_tokens: output tokens per sequence at most; prompt and output fit the context.
+        max_tokens: output tokens per sequence at most; prompt and output fit the context. With 0 the prompt is only
+            evaluated: every sequence finishes with the reason length and without a token.
         min_tokens: stop tokens cannot be drawn before so many.
         stop_token_ids: tokens that end a sequence; they are part of its output.
         logprobs: log-probabilities of each output token and of so many best ones; None is none.

@@ -6,11 +6,15 @@ The ledger is data. Decoding checks requests with it, the documentation is gener
 from __future__ import annotations
 
 import enum
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from portico.core.errors import UnsupportedParameter
+
+# Characters of a refused value that the refusal repeats.
+_MAX_SHOWN = 100
 
 
 class Treatment(enum.Enum):
@@ -75,10 +79,16 @@ class Ledger:
             if entry.treatment is Treatment.REFUSED:
                 raise UnsupportedParameter(path, f"`{path}` is not supported: {entry.note}")
             if entry.neutral and not any(_same(value, allowed) for allowed in entry.neutral):
-                allowed = ", ".join(repr(each) for each in entry.neutral)
+                allowed = ", ".join(_show(each) for each in entry.neutral)
                 raise UnsupportedParameter(
-                    path, f"`{path}` is not supported with the value {value!r} (accepted: {allowed}): {entry.note}"
+                    path, f"`{path}` is not supported with the value {_show(value)} (accepted: {allowed}): {entry.note}"
                 )
+
+
+def _show(value: Any) -> str:
+    """The value as the client wrote it, or its beginning."""
+    text = json.dumps(value, ensure_ascii=False, default=repr)
+    return text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "..."
 
 
 def _same(value: Any, allowed: Any) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from portico.core.errors import UnknownModel
+
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
@@ -60,6 +62,30 @@ class ServedModel:
         """Whether a request for `name` is for this model."""
         return self.accepts_any_name or name in self.names
 
+    def require(self, name: str | None) -> None:
+        """Accepts the name of a request; None is whatever is served.
+
+        Raises:
+            UnknownModel: another model is meant.
+        """
+        if name is not None and not self.answers_to(name):
+            raise UnknownModel(name, self.names)
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingDefaults:
+    """What a checkpoint's authors advise to sample with, where a request says nothing.
+
+    `max_tokens` limits the output of every request; None in any field is no advice.
+    """
+
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+    max_tokens: int | None = None
+
 
 @dataclass(frozen=True, slots=True)
 class ServerLimits:
@@ -71,6 +97,7 @@ class ServerLimits:
         max_choices: `n` and `best_of` at most.
         max_logprobs: most likely tokens per place at most.
         max_stop: stop strings at most.
+        max_body_size: bytes of a request body at most, also after it was decompressed.
     """
 
     max_num_seqs: int
@@ -78,11 +105,42 @@ class ServerLimits:
     max_choices: int
     max_logprobs: int
     max_stop: int
+    max_body_size: int = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class RequestCounts:
+    """Generating requests since the start, and the seconds they took together.
+
+    Attributes:
+        num_answered: requests that were answered.
+        num_failed: requests that were begun, and then broken off by an error or by their client.
+        last_answered_at: Unix time in seconds when one was last answered; 0 is never.
+        answered_seconds: from receipt to the end, of those answered; the following are its parts.
+        prepare_seconds: until the request was with the engine.
+        queue_seconds: in the engine's queue.
+        generate_seconds: from there to the last token.
+        deliver_seconds: from there to the end of the answer.
+        failed_seconds: from receipt to the end, of those that failed.
+    """
+
+    num_answered: int = 0
+    num_failed: int = 0
+    last_answered_at: float = 0.0
+    answered_seconds: float = 0.0
+    prepare_seconds: float = 0.0
+    queue_seconds: float = 0.0
+    generate_seconds: float = 0.0
+    deliver_seconds: float = 0.0
+    failed_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class ServerStatus:
-    """What metadata routes report. `started_at` is Unix time in seconds."""
+    """What metadata routes report.
+
+    `started_at` is Unix time in seconds, `num_requests` those that are being answered.
+    """
 
     version: str
     served: ServedModel
@@ -91,3 +149,5 @@ class ServerStatus:
     is_ready: bool
     started_at: int
     stats: EngineStats
+    num_requests: int
+    counts: RequestCounts = RequestCounts()

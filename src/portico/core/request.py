@@ -33,9 +33,23 @@ class TextPrompt:
 
 @dataclass(frozen=True, slots=True)
 class ChatPrompt:
-    """A conversation for the checkpoint's chat template."""
+    """A conversation for the checkpoint's chat template.
+
+    Attributes:
+        messages: the turns so far.
+        add_generation_prompt: the prompt ends where the assistant's turn begins.
+        continue_final_message: the prompt ends with the last message's content, which the answer continues.
+        template_arguments: further variables that the template may read.
+        template: the source of a template of the client's own, instead of the checkpoint's.
+        add_special_tokens: the tokenizer adds its own to what the template has written.
+    """
 
     messages: tuple[Message, ...]
+    add_generation_prompt: bool
+    continue_final_message: bool
+    template_arguments: Mapping[str, Any]
+    template: str | None
+    add_special_tokens: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +60,22 @@ class TokensPrompt:
 
 
 Prompt = TextPrompt | ChatPrompt | TokensPrompt
+
+
+@dataclass(frozen=True, slots=True)
+class Truncation:
+    """How much of a prompt is kept: its last tokens, or its first ones with `keeps_start`.
+
+    `num_tokens` None is as many as leave room for one token of output.
+    """
+
+    num_tokens: int | None
+    keeps_start: bool
+
+
+def keep_end(num_tokens: int | None) -> Truncation | None:
+    """The usual truncation, to the last tokens; None is none."""
+    return None if num_tokens is None else Truncation(num_tokens, keeps_start=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +95,8 @@ class Watermark:
 class Sampling:
     """How the next token is drawn.
 
-    Steps run in this order: logit bias, watermark, repetition, presence and frequency penalties, temperature, top_k,
-    top_p, typical_p, min_p, draw.
+    Steps run in this order: logit bias, allowed tokens and banned sequences, watermark, repetition, presence and
+    frequency penalties, temperature, top_k, top_p, typical_p, min_p, draw.
 
     Attributes:
         temperature: 0 is greedy; logits are divided by it otherwise.
@@ -79,6 +109,9 @@ class Sampling:
         frequency_penalty: subtracted per occurrence in the output; 0 is off.
         frequency_penalty_is_relative: the penalty counts prompt and output and is divided by their length (TGI).
         logit_bias: pairs of token id and what is added to its logit.
+        allowed_token_ids: only these are drawn; None is all of them.
+        banned_sequences: token ids that the output never holds in this order; the last one is not drawn where the
+            output ends with those before it. Where nothing else is left to draw, a ban gives way.
         watermark: the watermark, or None.
         seed: choice i draws from a generator seeded with seed + i; None takes a random seed.
     """
@@ -93,6 +126,8 @@ class Sampling:
     frequency_penalty: float
     frequency_penalty_is_relative: bool
     logit_bias: tuple[tuple[int, float], ...]
+    allowed_token_ids: tuple[int, ...] | None
+    banned_sequences: tuple[tuple[int, ...], ...]
     watermark: Watermark | None
     seed: int | None
 
@@ -107,7 +142,7 @@ class Stopping:
     """When a choice ends.
 
     Attributes:
-        max_tokens: at most so many output tokens; None is up to the end of the context.
+        max_tokens: at most so many output tokens; None is up to the end of the context, 0 only evaluates the prompt.
         clamps_max_tokens: a `max_tokens` beyond the context is cut to it instead of being refused.
         min_tokens: no stop token or stop string ends the choice before so many tokens.
         stop: strings that end the choice.
@@ -134,6 +169,7 @@ class OutputOptions:
         token_details: `Delta.tokens` is filled; without it only text and token ids are given.
         logprobs: log-probability of each output token and of so many most likely ones; None is none at all.
         prompt_logprobs: the same for prompt tokens.
+        prompt_details: `Prefilled.tokens` is filled, also without log-probabilities.
         processed_logprobs: log-probabilities of the distribution that was drawn from, instead of the model's own.
         skip_special_tokens: special tokens have no text.
     """
@@ -142,6 +178,7 @@ class OutputOptions:
     token_details: bool
     logprobs: int | None
     prompt_logprobs: int | None
+    prompt_details: bool
     processed_logprobs: bool
     skip_special_tokens: bool
 
@@ -151,13 +188,14 @@ class GenerationRequest:
     """A complete request; `len(prompts) * output.num_choices` choices answer it.
 
     The choice `i` of prompt `p` has the index `p * num_choices + i`. `model` None is whatever is served, `truncate`
-    keeps the last so many tokens of each prompt.
+    cuts each prompt, and `banned_words` are texts that the output does not hold, for the tokenizer to spell.
     """
 
     request_id: str
     model: str | None
     prompts: tuple[Prompt, ...]
-    truncate: int | None
+    truncate: Truncation | None
+    banned_words: tuple[str, ...]
     sampling: Sampling
     stopping: Stopping
     output: OutputOptions
@@ -167,3 +205,20 @@ class GenerationRequest:
     def num_choices(self) -> int:
         """Choices of the whole request, all prompts together."""
         return len(self.prompts) * self.output.num_choices
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizeRequest:
+    """A prompt to be shown as tokens."""
+
+    model: str | None
+    prompt: TextPrompt | ChatPrompt
+
+
+@dataclass(frozen=True, slots=True)
+class DetokenizeRequest:
+    """Token ids to be shown as text."""
+
+    model: str | None
+    token_ids: tuple[int, ...]
+    skip_special_tokens: bool

@@ -17,6 +17,12 @@ class Admission:
     def __init__(self, max_running: int, max_waiting: int) -> None:
         self._limit = max_running + max_waiting
         self._num_admitted = 0
+        self._num_requests = 0
+
+    @property
+    def num_requests(self) -> int:
+        """Requests that are let in now."""
+        return self._num_requests
 
     @property
     def num_admitted(self) -> int:
@@ -38,7 +44,9 @@ class Admission:
                 f"{self._limit}. Try again later."
             )
         self._num_admitted += num_sequences
+        self._num_requests += 1
         try:
             yield
         finally:
             self._num_admitted -= num_sequences
+            self._num_requests -= 1

@@ -16,7 +16,7 @@ from portico.core.engine import (
     TokensGenerated,
     TokenStream,
 )
-from portico.core.errors import NotReady, UnknownModel
+from portico.core.errors import NotReady
 from portico.core.events import Event, Prefilled, Started, Timings, Token
 from portico.core.model import ServedModel
 from portico.core.request import GenerationRequest
@@ -26,9 +26,6 @@ from portico.service.merge import merge
 from portico.service.preparation import Preparation
 from portico.text.detokenizer import Detokenizer
 from portico.text.tokenizer import Tokenizer
-
-# Longer texts are tokenised in a thread (the tokenizer releases the GIL); for shorter ones the hand-over costs more.
-_THREAD_CHARACTERS = 16_384
 
 
 class GenerationService:
@@ -60,8 +57,7 @@ class GenerationService:
             NotReady: the engine takes no requests now.
             EngineFailure: the engine failed; what was given before stands.
         """
-        if request.model is not None and not self._served.answers_to(request.model):
-            raise UnknownModel(request.model, self._served.names)
+        self._served.require(request.model)
         if not self._engine.is_ready:
             raise NotReady("The model is not ready to serve; it is being loaded.")
         with self._admission.admit(request.num_choices):
@@ -77,7 +73,7 @@ class GenerationService:
                         yield events
 
     async def _prepare(self, request: GenerationRequest) -> list[TokenJob]:
-        if self._preparation.num_characters(request) > _THREAD_CHARACTERS:
+        if self._preparation.takes_long(request.prompts):
             return await asyncio.to_thread(self._preparation.prepare, request, self._engine.info)
         return self._preparation.prepare(request, self._engine.info)
 

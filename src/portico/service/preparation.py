@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import replace
 
 from portico.core.engine import TokenJob
 from portico.core.errors import InvalidParameter, PromptTooLong
 from portico.core.model import ModelInfo
-from portico.core.request import ChatPrompt, GenerationRequest, Prompt, Sampling, TextPrompt
+from portico.core.request import (
+    ChatPrompt,
+    GenerationRequest,
+    Prompt,
+    Sampling,
+    TextPrompt,
+    TokenizeRequest,
+    TokensPrompt,
+    Truncation,
+)
+from portico.core.tokens import Tokenized
+from portico.text.bounded_rendering import render_bounded
 from portico.text.chat_template import ChatTemplate
 from portico.text.tokenizer import Tokenizer
+
+# Longer texts are tokenised in a thread; for shorter ones the hand-over costs more.
+_THREAD_CHARACTERS = 16_384
 
 
 class Preparation:
@@ -28,16 +43,30 @@ class Preparation:
             PromptTooLong: prompt and requested output do not fit the context.
         """
         self._check_vocabulary(request, model)
+        _check_allowed(request.sampling)
         return [self._prepare_job(request, model, index) for index in range(len(request.prompts))]
 
-    def num_characters(self, request: GenerationRequest) -> int:
-        """Characters to tokenise, to choose between doing it at once and in a thread."""
-        return sum(_num_characters(prompt) for prompt in request.prompts)
+    def takes_long(self, prompts: Sequence[Prompt]) -> bool:
+        """Whether the prompts are better tokenised in a thread than at once.
+
+        The tokenizer releases the GIL, and a client's own template runs in another process.
+        """
+        has_template = any(isinstance(prompt, ChatPrompt) and prompt.template is not None for prompt in prompts)
+        return has_template or sum(map(_num_characters, prompts)) > _THREAD_CHARACTERS
+
+    def tokenize(self, request: TokenizeRequest, model: ModelInfo) -> Tokenized:
+        """The prompt's tokens, however many.
+
+        Raises:
+            InvalidParameter: messages that the template refuses.
+        """
+        text, add_special_tokens = self._write(request.prompt)
+        return Tokenized(text, self._tokenizer.spans(text, add_special_tokens), model.max_model_len)
 
     def _prepare_job(self, request: GenerationRequest, model: ModelInfo, index: int) -> TokenJob:
         token_ids = self._tokenize(request.prompts[index])
         if request.truncate is not None:
-            token_ids = token_ids[-request.truncate :]
+            token_ids = _truncate(token_ids, request.truncate, model.max_model_len)
         if not token_ids:
             raise InvalidParameter("prompt", "The prompt is empty.")
         stopping, output = request.stopping, request.output
@@ -46,7 +75,7 @@ class Preparation:
             job_id=f"{request.request_id}-{index}",
             token_ids=token_ids,
             num_sequences=output.num_choices,
-            sampling=_seeded(request.sampling),
+            sampling=self._restricted(_seeded(request.sampling), request.banned_words),
             max_tokens=max_tokens,
             min_tokens=min(stopping.min_tokens, max_tokens),
             stop_token_ids=self._stop_token_ids(request, model),
@@ -56,13 +85,29 @@ class Preparation:
         )
 
     def _tokenize(self, prompt: Prompt) -> tuple[int, ...]:
+        if isinstance(prompt, TokensPrompt):
+            return prompt.token_ids
+        return self._tokenizer.encode(*self._write(prompt))
+
+    def _write(self, prompt: TextPrompt | ChatPrompt) -> tuple[str, bool]:
+        """The text for the tokenizer, and whether it adds special tokens."""
         if isinstance(prompt, TextPrompt):
-            return self._tokenizer.encode(prompt.text, prompt.add_special_tokens)
-        if isinstance(prompt, ChatPrompt):
-            if self._template is None:
-                raise InvalidParameter("messages", "This model has no chat template, so it cannot take messages.")
-            return self._tokenizer.encode(self._template.render(prompt.messages), add_special_tokens=False)
-        return prompt.token_ids
+            return prompt.text, prompt.add_special_tokens
+        if prompt.template is not None:
+            special_tokens = {} if self._template is None else self._template.special_tokens
+            return render_bounded(prompt, special_tokens), prompt.add_special_tokens
+        if self._template is None:
+            raise InvalidParameter("messages", "This model has no chat template, so it cannot take messages.")
+        return self._template.render(prompt), prompt.add_special_tokens
+
+    def _restricted(self, sampling: Sampling, banned_words: tuple[str, ...]) -> Sampling:
+        """With the spellings of the banned words: at the beginning of a text, and after a space."""
+        if not banned_words:
+            return sampling
+        texts = [spelling for word in banned_words for spelling in (word.lstrip(), " " + word.lstrip())]
+        spellings = (self._tokenizer.encode(text, add_special_tokens=False) for text in texts)
+        found = dict.fromkeys((*sampling.banned_sequences, *filter(None, spellings)))
+        return replace(sampling, banned_sequences=tuple(found))
 
     def _stop_token_ids(self, request: GenerationRequest, model: ModelInfo) -> frozenset[int]:
         """Stop strings that are control tokens stop as ids: their text may never be written out."""
@@ -73,7 +118,7 @@ class Preparation:
     def _max_tokens(self, request: GenerationRequest, model: ModelInfo, num_prompt_tokens: int) -> int:
         room = model.max_model_len - num_prompt_tokens
         wanted = request.stopping.max_tokens
-        if room < 1:
+        if room < (0 if wanted == 0 else 1):
             raise PromptTooLong(num_prompt_tokens, None, model.max_model_len)
         if wanted is None:
             return room
@@ -85,6 +130,7 @@ class Preparation:
         fields = {
             "prompt": (token_id for prompt in request.prompts for token_id in _given_ids(prompt)),
             "logit_bias": (token_id for token_id, _ in request.sampling.logit_bias),
+            "allowed_token_ids": iter(request.sampling.allowed_token_ids or ()),
             "stop_token_ids": iter(request.stopping.stop_token_ids),
         }
         for name, token_ids in fields.items():
@@ -98,6 +144,16 @@ class Preparation:
 def _seeded(sampling: Sampling) -> Sampling:
     """With a seed of our own where none is given, so that it can be reported however the choice ends."""
     return sampling if sampling.seed is not None else replace(sampling, seed=secrets.randbits(32))
+
+
+def _check_allowed(sampling: Sampling) -> None:
+    if sampling.allowed_token_ids is not None and not sampling.allowed_token_ids:
+        raise InvalidParameter("allowed_token_ids", "`allowed_token_ids` must not be empty.")
+
+
+def _truncate(token_ids: tuple[int, ...], truncation: Truncation, max_model_len: int) -> tuple[int, ...]:
+    num_tokens = max_model_len - 1 if truncation.num_tokens is None else truncation.num_tokens
+    return token_ids[:num_tokens] if truncation.keeps_start else token_ids[max(len(token_ids) - num_tokens, 0) :]
 
 
 def _given_ids(prompt: Prompt) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ A registry of its own, so that several servers in one process do not add up. Tim
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
@@ -14,8 +14,12 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
+from portico.core.dialect import MetricAlias
 from portico.core.model import EngineStats
 from portico.core.observer import Outcome, RequestRecord
+from portico.telemetry.aliases import AliasCollector
+
+_PREFIX = "portico_"
 
 # The bounds of vLLM, so that dashboards made for it keep their resolution.
 FIRST_TOKEN_BOUNDS = (
@@ -35,10 +39,12 @@ LENGTH_BOUNDS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20
 class Metrics:
     """An observer of requests, and the page that Prometheus reads.
 
-    `read_stats` is called whenever the page is read; it must not block.
+    `read_stats` is called whenever the page is read; it must not block. `aliases` are further names of metrics.
     """
 
-    def __init__(self, model_name: str, read_stats: Callable[[], EngineStats]) -> None:
+    def __init__(
+        self, model_name: str, read_stats: Callable[[], EngineStats], aliases: Sequence[MetricAlias] = ()
+    ) -> None:
         self._model_name = model_name
         self._registry = CollectorRegistry()
         self._steps: dict[str, _Steps] = {}
@@ -58,6 +64,9 @@ class Metrics:
         self._registry.register(_StepCollector(model_name, self._steps))
         self._registry.register(_EngineCollector(model_name, read_stats))
         ProcessCollector(registry=self._registry)
+        # A registry of their own, for collecting them collects the other one.
+        self._aliases = CollectorRegistry()
+        self._aliases.register(AliasCollector(_PREFIX, aliases, self._registry.collect))
 
     def on_step(self, record: RequestRecord, num_tokens: int, interval: float | None) -> None:
         """Counts output tokens as they come, and the time since the previous ones."""
@@ -87,7 +96,7 @@ class Metrics:
 
     def render(self) -> tuple[bytes, str]:
         """The page and its content type."""
-        return generate_latest(self._registry), CONTENT_TYPE_LATEST
+        return generate_latest(self._registry) + generate_latest(self._aliases), CONTENT_TYPE_LATEST
 
     def _count_generation(self, record: RequestRecord, labels: tuple[str, str]) -> None:
         self._accepted.labels(*labels).inc()
@@ -105,11 +114,11 @@ class Metrics:
             self._latency.labels(*labels).observe(record.ended_at - record.received_at)
 
     def _counter(self, name: str, documentation: str, *labels: str) -> Counter:
-        return Counter(f"portico_{name}", documentation, ("model_name", "dialect", *labels), registry=self._registry)
+        return Counter(_PREFIX + name, documentation, ("model_name", "dialect", *labels), registry=self._registry)
 
     def _histogram(self, name: str, documentation: str, bounds: tuple[float, ...]) -> Histogram:
         labels = ("model_name", "dialect")
-        return Histogram(f"portico_{name}", documentation, labels, buckets=bounds, registry=self._registry)
+        return Histogram(_PREFIX + name, documentation, labels, buckets=bounds, registry=self._registry)
 
 
 class _Steps:
@@ -138,9 +147,9 @@ class _StepCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         labels = ("model_name", "dialect")
-        tokens = CounterMetricFamily("portico_generation_tokens", "Output tokens.", labels=labels)
+        tokens = CounterMetricFamily(_PREFIX + "generation_tokens", "Output tokens.", labels=labels)
         latency = HistogramMetricFamily(
-            "portico_inter_token_latency_seconds", "Between output tokens of a request.", labels=labels
+            _PREFIX + "inter_token_latency_seconds", "Between output tokens of a request.", labels=labels
         )
         bounds = [*(str(bound) for bound in INTER_TOKEN_BOUNDS), "+Inf"]
         for dialect, steps in tuple(self._steps.items()):
@@ -167,12 +176,12 @@ class _EngineCollector(Collector):
         yield self._gauge("kv_blocks_free", "Blocks of KV cache that nothing uses.", stats.num_free_blocks)
         yield self._gauge("kv_cache_usage_ratio", "Share of the KV cache in use.", num_used / max(stats.num_blocks, 1))
         preemptions = CounterMetricFamily(
-            "portico_num_preemptions", "Sequences that lost their place.", labels=("model_name",)
+            _PREFIX + "num_preemptions", "Sequences that lost their place.", labels=("model_name",)
         )
         preemptions.add_metric((self._model_name,), stats.num_preemptions)
         yield preemptions
 
     def _gauge(self, name: str, documentation: str, value: float) -> Metric:
-        gauge = GaugeMetricFamily(f"portico_{name}", documentation, labels=("model_name",))
+        gauge = GaugeMetricFamily(_PREFIX + name, documentation, labels=("model_name",))
         gauge.add_metric((self._model_name,), value)
         return gauge

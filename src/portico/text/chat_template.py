@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -13,7 +13,14 @@ from jinja2.ext import loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from portico.core.errors import InvalidParameter
-from portico.core.request import Message
+from portico.core.request import ChatPrompt
+
+# Variables of every template that a client's arguments must not replace.
+_RESERVED = frozenset(
+    ("messages", "tools", "documents", "add_generation_prompt", "continue_final_message", "chat_template", "tokenize")
+)
+# Stands behind the content of a message that is to be continued, so that the prompt can be cut there.
+_MARK = "\ue000continue\ue000"
 
 
 class ChatTemplateLoadError(Exception):
@@ -28,7 +35,8 @@ class ChatTemplate:
         environment.filters["tojson"] = _to_json
         environment.globals["raise_exception"] = _refuse
         environment.globals["strftime_now"] = _format_now
-        self._special_tokens = dict(special_tokens)
+        self.special_tokens: Mapping[str, str] = dict(special_tokens)
+        self._reserved = _RESERVED | environment.globals.keys() | special_tokens.keys()
         try:
             self._template = environment.from_string(source)
         except jinja2.TemplateError as error:
@@ -53,18 +61,41 @@ class ChatTemplate:
             source = {each["name"]: each["template"] for each in source}.get("default")
         return None if source is None else cls(source, special_tokens)
 
-    def render(self, messages: Sequence[Message]) -> str:
-        """The prompt of a conversation, ready for the assistant's turn.
+    def render(self, prompt: ChatPrompt) -> str:
+        """The prompt of a conversation.
 
         Raises:
-            InvalidParameter: the template refuses the conversation.
+            InvalidParameter: the template refuses the conversation, an argument has a name that is taken, or the
+                content of a message to be continued is not in the prompt.
         """
-        turns = [{"role": message.role, "content": message.content, **message.extra} for message in messages]
+        taken = sorted(self._reserved & prompt.template_arguments.keys())
+        if taken:
+            raise InvalidParameter("chat_template_kwargs", f"`chat_template_kwargs` cannot set `{taken[0]}`.")
+        turns = [{"role": message.role, "content": message.content, **message.extra} for message in prompt.messages]
+        if prompt.continue_final_message:
+            turns[-1]["content"] += _MARK
+        variables = {**self.special_tokens, **prompt.template_arguments}
         try:
-            return self._template.render(messages=turns, add_generation_prompt=True, **self._special_tokens)
+            text = self._template.render(
+                messages=turns,
+                add_generation_prompt=prompt.add_generation_prompt,
+                continue_final_message=prompt.continue_final_message,
+                **variables,
+            )
         except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
             message = f"The model's chat template refuses these messages: {error}."
             raise InvalidParameter("messages", message) from error
+        return _cut(text) if prompt.continue_final_message else text
+
+
+def _cut(text: str) -> str:
+    before, mark, _ = text.rpartition(_MARK)
+    if not mark:
+        raise InvalidParameter(
+            "continue_final_message",
+            "The final message cannot be continued: the model's chat template does not write its content as it is.",
+        )
+    return before
 
 
 def _read_tokenizer_config(checkpoint: Path) -> dict[str, Any]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import tokenizers
+
+from portico.core.tokens import TokenSpan
 
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
@@ -68,6 +71,16 @@ class Tokenizer:
         """Token ids of a text; control tokens written in it become their ids."""
         return tuple(self._backend.encode(text, add_special_tokens=add_special_tokens).ids)
 
+    def spans(self, text: str, add_special_tokens: bool) -> tuple[TokenSpan, ...]:
+        """The tokens of a text with the parts of it that they were made of."""
+        encoding = self._backend.encode(text, add_special_tokens=add_special_tokens)
+        # The library counts characters; a lone surrogate cannot come, JSON has none after decoding.
+        byte_offsets = [0, *accumulate(len(character.encode("utf-8", "replace")) for character in text)]
+        return tuple(
+            TokenSpan(token_id, str(piece), text[start:end], byte_offsets[start], byte_offsets[end])
+            for token_id, piece, (start, end) in zip(encoding.ids, encoding.tokens, encoding.offsets, strict=True)
+        )
+
     def raw(self, token_id: int) -> bytes:
         """The bytes that one token stands for; possibly a part of a character. Unknown ids have none."""
         found = self._raw.get(token_id)
@@ -76,9 +89,8 @@ class Tokenizer:
         return found
 
     def decode(self, token_ids: tuple[int, ...], skip_special_tokens: bool) -> str:
-        """The text of ids, undecodable bytes replaced."""
-        kept = (each for each in token_ids if not (skip_special_tokens and each in self._special_ids))
-        return b"".join(self.raw(each) for each in kept).decode("utf-8", "replace")
+        """The text of ids as the checkpoint's own decoder writes it, undecodable bytes replaced."""
+        return str(self._backend.decode(list(token_ids), skip_special_tokens=skip_special_tokens))
 
     def _to_bytes(self, token_id: int) -> bytes:
         content = self._added.get(token_id)

@@ -14,12 +14,13 @@ from typing import Protocol
 from starlette.datastructures import QueryParams
 from starlette.types import Receive, Scope, Send
 
-from portico.core.dialect import Describe, Dialect, Exchange, RawRequest
+from portico.core.dialect import Describe, Detokenize, Dialect, Exchange, Generate, RawRequest, Tokenize
 from portico.core.errors import EngineFailure, MethodNotAllowed, PorticoError, UnknownRoute
 from portico.core.events import Event, fold
 from portico.core.model import ServerLimits, ServerStatus
 from portico.core.observer import Observer, RequestRecord
-from portico.core.request import GenerationRequest
+from portico.core.request import DetokenizeRequest, GenerationRequest, TokenizeRequest
+from portico.core.tokens import Tokenized
 from portico.web.body import ClientLeft, read_body, wait_until_client_leaves
 from portico.web.routing import Candidate, SharedPath, UnclaimedBody, find_dialect
 from portico.web.sender import Sender
@@ -33,12 +34,21 @@ class Generator(Protocol):
     def generate(self, request: GenerationRequest) -> AsyncGenerator[Sequence[Event], None]: ...
 
 
+class Converter(Protocol):
+    """What it asks of the service beside it, which generates nothing."""
+
+    async def tokenize(self, request: TokenizeRequest) -> Tokenized: ...
+
+    async def detokenize(self, request: DetokenizeRequest) -> str: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """What all endpoints share; the first dialect answers for paths that no dialect's prefix covers."""
 
     dialects: tuple[Dialect, ...]
     generator: Generator
+    converter: Converter
     get_status: Callable[[], ServerStatus]
     observer: Observer
     limits: ServerLimits
@@ -96,11 +106,19 @@ class Endpoint:
         )
 
     async def _answer(self, chosen: Candidate, raw: RawRequest, sender: Sender, record: RequestRecord) -> None:
-        operation = chosen.route.operation
-        if isinstance(operation, Describe):
-            await sender.reply(operation.describe(raw, self._context.get_status()))
-            return
-        exchange = operation.decode(raw)
+        match chosen.route.operation:
+            case Describe(describe):
+                await sender.reply(describe(raw, self._context.get_status()))
+            case Tokenize(decode):
+                tokenizing = decode(raw)
+                await sender.reply(tokenizing.reply(await self._context.converter.tokenize(tokenizing.request)))
+            case Detokenize(decode):
+                detokenizing = decode(raw)
+                await sender.reply(detokenizing.reply(await self._context.converter.detokenize(detokenizing.request)))
+            case Generate(decode):
+                await self._generate(decode(raw), sender, record)
+
+    async def _generate(self, exchange: Exchange, sender: Sender, record: RequestRecord) -> None:
         record.is_streamed = exchange.request.stream
         async with aclosing(self._context.generator.generate(exchange.request)) as batches:
             if exchange.request.stream:

@@ -8,8 +8,12 @@ from typing import Any
 from portico.core.request import GenerationRequest, TextPrompt
 
 _PATH = "/v2/models/demo/generate"
+_INFER_PATH = "/v2/models/demo/infer"
+_INFER_BODY = {"inputs": [{"name": "text_input", "shape": [1], "datatype": "BYTES", "data": ["hi"]}]}
 LEDGER_REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
     "POST /v2/models/{model}[/versions/{version}]/generate and generate_stream": (_PATH, {"text_input": "hi"}),
+    "POST /v2/models/{model}[/versions/{version}]/infer": (_INFER_PATH, _INFER_BODY),
+    "Fields of infer": (_INFER_PATH, _INFER_BODY),
 }
 
 
@@ -30,5 +34,5 @@ def stream_texts(request: GenerationRequest, body: bytes) -> list[str]:
 
 
 def _texts(response: dict[str, Any]) -> list[str]:
-    texts = response["text_output"]
+    texts = response["outputs"][0]["data"] if "outputs" in response else response["text_output"]
     return texts if isinstance(texts, list) else [texts]

@@ -35,6 +35,8 @@ def sampling(temperature: float = 0.0, seed: int | None = None) -> Sampling:
         frequency_penalty=0.0,
         frequency_penalty_is_relative=False,
         logit_bias=(),
+        allowed_token_ids=None,
+        banned_sequences=(),
         watermark=None,
         seed=seed,
     )

@@ -56,7 +56,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def reference(checkpoint: Path) -> Any:
     """The same checkpoint in transformers."""
-    return Qwen2ForCausalLM.from_pretrained(checkpoint, dtype=torch.float32).eval()
+    return Qwen2ForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)
 
 
 @pytest.fixture
@@ -64,7 +64,8 @@ def make_core(checkpoint: Path) -> Callable[..., EngineCore]:
     """Builds an engine core in this process; keyword arguments are settings."""
 
     def make(path: Path = checkpoint, **settings: Any) -> EngineCore:
-        core, _ = build(path, NativeConfig(**({"num_threads": 1, "device": "cpu"} | settings)), lambda _: None)
+        values: dict[str, Any] = {"num_threads": 1, "device": "cpu"}
+        core, _ = build(path, NativeConfig(**(values | settings)), lambda _: None)
         return core
 
     return make

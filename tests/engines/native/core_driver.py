@@ -24,6 +24,12 @@ def deliver(step: StepDone, outcomes: dict[int, Outcome]) -> None:
         outcomes[handle].failure = sentence
 
 
+def drain(core: EngineCore, outcomes: dict[int, Outcome]) -> None:
+    """Steps until nothing is left."""
+    while core.has_work:
+        deliver(core.step(), outcomes)
+
+
 def run_to_end(core: EngineCore, jobs: Iterable[TokenJob]) -> list[Outcome]:
     """Queues all jobs at once and steps until nothing is left."""
     outcomes: dict[int, Outcome] = {}
@@ -31,7 +37,6 @@ def run_to_end(core: EngineCore, jobs: Iterable[TokenJob]) -> list[Outcome]:
         outcomes[handle] = Outcome()
         core.add(handle, each)
     deliver(core.step(), outcomes)
-    while core.has_work:
-        deliver(core.step(), outcomes)
+    drain(core, outcomes)
     assert not core.jobs
     return list(outcomes.values())

@@ -30,6 +30,8 @@ def sampling(**changes: Any) -> Sampling:
         "frequency_penalty": 0.0,
         "frequency_penalty_is_relative": False,
         "logit_bias": (),
+        "allowed_token_ids": None,
+        "banned_sequences": (),
         "watermark": None,
         "seed": None,
     }

@@ -48,8 +48,10 @@ def test_prefill_and_decode_equal_transformers(
     tmp_path: Path, changes: dict[str, Any], max_num_batched_tokens: int
 ) -> None:
     path = write_checkpoint(tmp_path, **changes)
-    reference = Qwen2ForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
-    core, _ = build(path, NativeConfig(max_num_batched_tokens=max_num_batched_tokens, device="cpu"), lambda _: None)
+    reference = Qwen2ForCausalLM.from_pretrained(path, dtype=torch.float32)
+    core, _ = build(
+        path, NativeConfig(max_num_batched_tokens=max_num_batched_tokens, num_threads=1, device="cpu"), lambda _: None
+    )
     prompt = tuple((17 * place + 3) % VOCAB_SIZE for place in range(75))
 
     [outcome] = run_to_end(core, [job(prompt, logprobs=VOCAB_SIZE, prompt_logprobs=VOCAB_SIZE, max_tokens=20)])
@@ -70,7 +72,7 @@ def test_prefill_and_decode_equal_transformers(
 
 
 def test_bfloat16_is_close(checkpoint: Path, reference: Any) -> None:
-    core, ready = build(checkpoint, NativeConfig(dtype="bfloat16", device="cpu"), lambda _: None)
+    core, ready = build(checkpoint, NativeConfig(dtype="bfloat16", num_threads=1, device="cpu"), lambda _: None)
     prompt = tuple(range(10, 50))
     [outcome] = run_to_end(core, [job(prompt, logprobs=VOCAB_SIZE, max_tokens=6)])
     expected = expected_logprobs(reference.to(torch.bfloat16), [*prompt, *outcome.token_ids[0]])

@@ -18,6 +18,7 @@ from portico.core.errors import EngineFailure
 from portico.core.events import FinishReason
 from portico.engines.scripted.config import ScriptedConfig
 from portico.engines.scripted.engine import ScriptedEngine
+from portico.engines.scripted.restriction import Restriction
 from portico.engines.scripted.walk import Walk, place_logprobs, prompt_state
 from tests.engines.conformance.jobs import Reading, follow, read, read_tokens, token_job
 
@@ -178,7 +179,7 @@ def test_places_are_distributions(vocab_size: int, state: int, data: st.DataObje
 @given(st.integers(), st.integers(1, 20))
 def test_any_integer_is_a_seed(seed: int, vocab_size: int) -> None:
     def tokens() -> list[int]:
-        walk = Walk(7, seed, (), vocab_size, 0, frozenset())
+        walk = Walk(7, seed, (), vocab_size, None)
         return [walk.draw()[0] for _ in range(10)]
 
     assert tokens() == tokens()
@@ -186,5 +187,6 @@ def test_any_integer_is_a_seed(seed: int, vocab_size: int) -> None:
 
 
 def test_where_every_token_stops_the_best_is_drawn() -> None:
-    walk = Walk(7, None, (), 3, 5, frozenset(range(3)))
+    restriction = Restriction.of(token_job([1], min_tokens=5, stop_token_ids=frozenset(range(3))))
+    walk = Walk(7, None, (), 3, restriction)
     assert walk.draw() == (1, 1)

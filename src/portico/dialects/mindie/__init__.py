@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from portico.core.dialect import Dialect, Generate, Reply, Route
+from portico.core.dialect import Dialect, Generate, MetricAlias, Reply, Route
 from portico.core.errors import PorticoError
 from portico.core.ledger import Ledger
 from portico.dialects.mindie import decode, errors, ledgers
@@ -26,6 +26,7 @@ class _Mindie:
     routes: tuple[Route, ...]
     prefixes: tuple[str, ...]
     ledgers: tuple[Ledger, ...]
+    metric_aliases: tuple[MetricAlias, ...] = ()
 
     def refuse(self, error: PorticoError) -> Reply:
         return errors.refuse(error)

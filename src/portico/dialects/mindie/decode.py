@@ -16,6 +16,7 @@ from portico.core.request import (
     TextPrompt,
     TokensPrompt,
     Watermark,
+    keep_end,
 )
 from portico.dialects import wire
 from portico.dialects.mindie import ledgers
@@ -42,7 +43,8 @@ def decode_infer(raw: RawRequest) -> NativeExchange:
         request_id=raw.request_id,
         model=None,
         prompts=(_prompt(body),),
-        truncate=parameters.truncate,
+        truncate=keep_end(parameters.truncate),
+        banned_words=(),
         sampling=_sampling(parameters),
         stopping=_stopping(parameters, raw.limits),
         output=OutputOptions(
@@ -50,6 +52,7 @@ def decode_infer(raw: RawRequest) -> NativeExchange:
             token_details=False,
             logprobs=None,
             prompt_logprobs=None,
+            prompt_details=False,
             processed_logprobs=False,
             skip_special_tokens=parameters.skip_special_tokens,
         ),
@@ -112,6 +115,8 @@ def _sampling(parameters: Parameters) -> Sampling:
         frequency_penalty=parameters.frequency_penalty,
         frequency_penalty_is_relative=False,
         logit_bias=(),
+        allowed_token_ids=None,
+        banned_sequences=(),
         watermark=WATERMARK if parameters.watermark else None,
         seed=None if parameters.seed is None else parameters.seed % _SEED_RANGE,
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from portico.core.dialect import Describe, Dialect, Generate, Reply, Route
+from portico.core.dialect import Describe, Dialect, Generate, MetricAlias, Reply, Route
 from portico.core.errors import PorticoError
 from portico.core.ledger import Ledger
 from portico.dialects.openai.decode import decode_chat, decode_completion
@@ -30,6 +30,8 @@ class OpenAI:
     )
     prefixes: tuple[str, ...] = ("/v1",)
     ledgers: tuple[Ledger, ...] = (CHAT, COMPLETION, STREAM_OPTIONS)
+
+    metric_aliases: tuple[MetricAlias, ...] = ()
 
     def refuse(self, error: PorticoError) -> Reply:
         """The error object, with its status."""

@@ -19,6 +19,7 @@ from portico.core.request import (
     Stopping,
     TextPrompt,
     TokensPrompt,
+    keep_end,
 )
 from portico.dialects import wire
 from portico.dialects.openai.chat import ChatExchange
@@ -49,7 +50,7 @@ def decode_chat(raw: RawRequest) -> Exchange:
     _check_max_tokens("max_completion_tokens", chat.max_completion_tokens)
     logprobs = _chat_logprobs(chat, raw.limits)
     max_tokens = chat.max_tokens if chat.max_completion_tokens is None else chat.max_completion_tokens
-    prompt = ChatPrompt(decode_messages(chat.messages))
+    prompt = ChatPrompt(decode_messages(chat.messages), True, False, {}, None, False)
     output = _output(chat, _num_choices(chat.n, raw.limits), logprobs, None)
     request = _request(raw, chat, (prompt,), max_tokens, output)
     return ChatExchange(request, Envelope(f"chatcmpl-{raw.request_id}", int(raw.received_at)), _includes_usage(chat))
@@ -98,7 +99,8 @@ def _request(
         request_id=raw.request_id,
         model=fields.model or None,
         prompts=prompts,
-        truncate=fields.truncate_prompt_tokens,
+        truncate=keep_end(fields.truncate_prompt_tokens),
+        banned_words=(),
         sampling=_sampling(fields),
         stopping=_stopping(fields, max_tokens, raw.limits),
         output=output,
@@ -118,6 +120,8 @@ def _sampling(fields: SamplingFields) -> Sampling:
         frequency_penalty=wire.or_default(fields.frequency_penalty, 0.0),
         frequency_penalty_is_relative=False,
         logit_bias=wire.token_biases("logit_bias", fields.logit_bias, _MAX_BIAS),
+        allowed_token_ids=None,
+        banned_sequences=(),
         watermark=None,
         seed=fields.seed,
     )
@@ -156,6 +160,7 @@ def _output(
         token_details=logprobs is not None,
         logprobs=logprobs,
         prompt_logprobs=prompt_logprobs,
+        prompt_details=False,
         processed_logprobs=False,
         skip_special_tokens=wire.or_default(fields.skip_special_tokens, True),
     )

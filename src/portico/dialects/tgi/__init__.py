@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from portico.core.dialect import Claim, Describe, Dialect, Generate, Reply, Route
+from portico.core.dialect import Claim, Describe, Dialect, Generate, MetricAlias, Reply, Route
 from portico.core.errors import PorticoError
 from portico.core.ledger import Ledger
 from portico.dialects.tgi import decode, errors, ledgers, metadata
@@ -33,6 +33,7 @@ class _Tgi:
     routes: tuple[Route, ...]
     prefixes: tuple[str, ...]
     ledgers: tuple[Ledger, ...]
+    metric_aliases: tuple[MetricAlias, ...] = ()
 
     def refuse(self, error: PorticoError) -> Reply:
         return errors.refuse(error)

@@ -8,7 +8,7 @@ from portico.core.dialect import RawRequest
 from portico.core.errors import InvalidParameter, MalformedRequest
 from portico.core.ledger import Ledger
 from portico.core.model import ServerLimits
-from portico.core.request import GenerationRequest, OutputOptions, Sampling, Stopping, TextPrompt, Watermark
+from portico.core.request import GenerationRequest, OutputOptions, Sampling, Stopping, TextPrompt, Watermark, keep_end
 from portico.dialects import wire
 from portico.dialects.tgi import ledgers
 from portico.dialects.tgi.encode import TextExchange
@@ -87,7 +87,8 @@ def _exchange(
         request_id=raw.request_id,
         model=None,
         prompts=(TextPrompt(body.inputs, add_special_tokens=True),),
-        truncate=parameters.truncate,
+        truncate=keep_end(parameters.truncate),
+        banned_words=(),
         sampling=_sampling(parameters),
         stopping=_stopping(parameters),
         output=_output(parameters, stream),
@@ -170,6 +171,8 @@ def _sampling(parameters: Parameters) -> Sampling:
         frequency_penalty=parameters.frequency_penalty or 0.0,
         frequency_penalty_is_relative=True,
         logit_bias=(),
+        allowed_token_ids=None,
+        banned_sequences=(),
         watermark=WATERMARK if parameters.watermark else None,
         seed=parameters.seed,
     )
@@ -198,6 +201,7 @@ def _output(parameters: Parameters, stream: bool) -> OutputOptions:
         token_details=has_logprobs,
         logprobs=(parameters.top_n_tokens or 0) if has_logprobs else None,
         prompt_logprobs=0 if parameters.decoder_input_details else None,
+        prompt_details=False,
         processed_logprobs=True,
         skip_special_tokens=True,
     )

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
-from portico.core.dialect import Describe, Dialect, Generate, Operation, Reply, Route
+from portico.core.dialect import Describe, Dialect, Generate, MetricAlias, Operation, Reply, Route
 from portico.core.errors import PorticoError
 from portico.core.ledger import Ledger
 from portico.dialects.triton import errors, ledgers, metadata
 from portico.dialects.triton.decode import Decoder
+from portico.dialects.triton.infer_http import decode_infer
 from portico.dialects.triton.profile import DEFAULT, MINDIE, Profile
 
 __all__ = ["DEFAULT", "MINDIE", "Profile", "dialect"]
@@ -29,19 +31,25 @@ def _routes(profile: Profile) -> Iterator[Route]:
     yield Route("GET", "/v2/health/live", Describe(metadata.describe_live))
     yield Route("GET", "/v2/health/ready", Describe(metadata.describe_ready))
     yield Route("GET", "/v2/models", Describe(metadata.describe_models))
+    yield Route("GET", "/v2/models/stats", Describe(metadata.describe_statistics))
+    yield Route("POST", "/v2/repository/index", Describe(metadata.describe_index))
+    yield Route("POST", "/v2/repository/models/{model:path}/load", Describe(metadata.refuse_control))
+    yield Route("POST", "/v2/repository/models/{model:path}/unload", Describe(metadata.refuse_control))
     of_model: tuple[tuple[str, str, Operation], ...] = (
         ("POST", "/generate", Generate(decoder.decode_generate)),
         ("POST", "/generate_stream", Generate(decoder.decode_generate_stream)),
+        ("POST", "/infer", Generate(partial(decode_infer, decoder))),
         ("GET", "/ready", Describe(metadata.describe_model_ready)),
         ("GET", "/config", Describe(metadata.describe_config)),
+        ("GET", "/stats", Describe(metadata.describe_statistics)),
     )
     for method, action, operation in of_model:
         # The versioned path comes first, since a model's name may hold slashes.
         yield Route(method, _VERSION + action, operation)
         yield Route(method, _MODEL + action, operation)
     yield Route("GET", _VERSION, Describe(metadata.describe_model))
-    # A name with slashes would make every unknown path below a model's into the name of another.
-    yield Route("GET", "/v2/models/{model}", Describe(metadata.describe_model))
+    # Last: it takes every unknown path below a model's for the name of another.
+    yield Route("GET", _MODEL, Describe(metadata.describe_model))
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +60,7 @@ class _Triton:
     routes: tuple[Route, ...]
     prefixes: tuple[str, ...]
     ledgers: tuple[Ledger, ...]
+    metric_aliases: tuple[MetricAlias, ...] = ()
 
     def refuse(self, error: PorticoError) -> Reply:
         return errors.refuse(error, self.profile.errors)
@@ -65,5 +74,5 @@ def dialect(profile: Profile = DEFAULT) -> Dialect:
         title="Triton",
         routes=tuple(_routes(profile)),
         prefixes=("/v2",),
-        ledgers=(ledgers.GENERATE,),
+        ledgers=(ledgers.GENERATE, ledgers.INFER, ledgers.INFER_FIELDS),
     )

@@ -1,17 +1,28 @@
-"""Generate requests to canonical ones."""
+"""Fields to canonical requests, and the routes of `generate`."""
 
 from __future__ import annotations
 
 from portico.core.dialect import RawRequest
 from portico.core.errors import InvalidParameter
 from portico.core.model import ServerLimits
-from portico.core.request import GenerationRequest, OutputOptions, Sampling, Stopping, TextPrompt, Watermark
+from portico.core.request import (
+    GenerationRequest,
+    OutputOptions,
+    Prompt,
+    Sampling,
+    Stopping,
+    TextPrompt,
+    Watermark,
+    keep_end,
+)
 from portico.dialects import wire
 from portico.dialects.triton import ledgers
-from portico.dialects.triton.encode import TensorExchange
+from portico.dialects.triton.compression import require_identity
+from portico.dialects.triton.encode import TextExchange
 from portico.dialects.triton.errors import UnknownVersion
-from portico.dialects.triton.fields import Given, gather
+from portico.dialects.triton.fields import Given, gather, spread
 from portico.dialects.triton.layout import Layout
+from portico.dialects.triton.outputs import ALL_OUTPUTS, TEXT_OUTPUT
 from portico.dialects.triton.profile import Profile
 from portico.dialects.triton.schema import Fields
 
@@ -22,12 +33,12 @@ _MAX_BIAS = 100.0
 
 
 class Decoder:
-    """Reads the generating routes of one profile."""
+    """Reads the requests of one profile."""
 
     def __init__(self, profile: Profile) -> None:
-        self._profile = profile
+        self.profile = profile
 
-    def decode_generate(self, raw: RawRequest) -> TensorExchange:
+    def decode_generate(self, raw: RawRequest) -> TextExchange:
         """Reads `generate`.
 
         Raises:
@@ -42,7 +53,7 @@ class Decoder:
             )
         return self._exchange(raw, given, on_stream_path=False)
 
-    def decode_generate_stream(self, raw: RawRequest) -> TensorExchange:
+    def decode_generate_stream(self, raw: RawRequest) -> TextExchange:
         """Reads `generate_stream`.
 
         Raises:
@@ -50,41 +61,60 @@ class Decoder:
         """
         return self._exchange(raw, self._read(raw), on_stream_path=True)
 
-    def _read(self, raw: RawRequest) -> Given:
-        model = raw.path_params["model"]
-        version = raw.path_params.get("version", ONLY_VERSION)
-        if version != ONLY_VERSION:
-            raise UnknownVersion(model, version)
-        given = gather(raw.body, ledgers.GENERATE, model)
-        _check(given, raw.limits)
-        return given
+    def build_layout(self, given: Given, id: str, version: str | None, *, is_incremental: bool) -> Layout:
+        """How an answer to text is laid out; `id` and `version` are the client's, or empty.
 
-    def _exchange(self, raw: RawRequest, given: Given, *, on_stream_path: bool) -> TensorExchange:
+        Raises:
+            InvalidParameter: the prompt is to be echoed in a stream.
+        """
         fields = given.fields
-        is_incremental = fields.stream or (on_stream_path and self._profile.streams_by_path)
-        request = GenerationRequest(
-            request_id=raw.request_id,
-            model=raw.path_params["model"],
-            prompts=(TextPrompt(fields.text_input, add_special_tokens=True),),
-            truncate=None if fields.truncate_prompt_tokens == -1 else fields.truncate_prompt_tokens,
-            sampling=self._sampling(fields),
-            stopping=self._stopping(fields),
-            output=self._output(fields),
-            stream=on_stream_path,
-        )
-        layout = Layout(
-            profile=self._profile,
-            id=fields.id or (raw.request_id if self._profile.always_has_id else ""),
-            model_version=raw.path_params.get("version", self._profile.model_version),
+        return Layout(
+            profile=self.profile,
+            id=id,
+            model_version=version or self.profile.model_version,
             prefix=fields.text_input if self._echoes(given, is_incremental) else "",
             is_incremental=is_incremental,
-            finish_reason=fields.return_finish_reason,
-            num_input_tokens=fields.return_num_input_tokens,
-            num_output_tokens=fields.return_num_output_tokens,
-            cumulative_logprob=fields.return_cumulative_logprob,
+            outputs=_asked_outputs(fields),
             details=fields.details,
         )
-        return TensorExchange(request, layout)
+
+    def build_request(
+        self, raw: RawRequest, given: Given, model: str, layout: Layout, prompt: Prompt, *, stream: bool
+    ) -> GenerationRequest:
+        """The canonical request, with the details that its answer needs.
+
+        Raises:
+            InvalidParameter: a field is out of range.
+        """
+        fields = given.fields
+        if isinstance(prompt, TextPrompt) and not prompt.text:
+            raise InvalidParameter("text_input", "`text_input` cannot be empty.")
+        _check(given, raw.limits)
+        return GenerationRequest(
+            request_id=raw.request_id,
+            model=model,
+            prompts=(prompt,),
+            truncate=None if fields.truncate_prompt_tokens == -1 else keep_end(fields.truncate_prompt_tokens),
+            banned_words=tuple(fields.bad_words),
+            sampling=self._sampling(fields),
+            stopping=self._stopping(fields),
+            output=self._output(fields, layout),
+            stream=stream,
+        )
+
+    def _read(self, raw: RawRequest) -> Given:
+        require_identity(raw.headers)
+        require_version(raw.path_params["model"], raw.path_params.get("version", ""))
+        return gather(spread(wire.decode_object(raw.body), ledgers.GENERATE), raw.path_params["model"])
+
+    def _exchange(self, raw: RawRequest, given: Given, *, on_stream_path: bool) -> TextExchange:
+        fields = given.fields
+        is_incremental = fields.stream or (on_stream_path and self.profile.streams_by_path)
+        id = fields.id or (raw.request_id if self.profile.always_has_id else "")
+        layout = self.build_layout(given, id, raw.path_params.get("version"), is_incremental=is_incremental)
+        prompt = TextPrompt(fields.text_input, add_special_tokens=True)
+        request = self.build_request(raw, given, raw.path_params["model"], layout, prompt, stream=on_stream_path)
+        return TextExchange(request, layout)
 
     def _echoes(self, given: Given, is_incremental: bool) -> bool:
         excluded = given.fields.exclude_input_in_output
@@ -95,7 +125,7 @@ class Decoder:
             )
         if is_incremental:
             return False
-        return self._profile.echoes_prompt if excluded is None else not excluded
+        return self.profile.echoes_prompt if excluded is None else not excluded
 
     def _sampling(self, fields: Fields) -> Sampling:
         return Sampling(
@@ -109,6 +139,8 @@ class Decoder:
             frequency_penalty=fields.frequency_penalty,
             frequency_penalty_is_relative=False,
             logit_bias=wire.token_biases("logit_bias", fields.logit_bias, _MAX_BIAS),
+            allowed_token_ids=None if fields.allowed_token_ids is None else tuple(fields.allowed_token_ids),
+            banned_sequences=(),
             watermark=WATERMARK if fields.watermark else None,
             seed=None if fields.seed is None else fields.seed % _SEED_RANGE,
         )
@@ -118,14 +150,14 @@ class Decoder:
             return fields.temperature
         if fields.do_sample or fields.filters_tokens:
             return 1.0
-        draws = self._profile.draws_by_default if fields.do_sample is None else False
+        draws = self.profile.draws_by_default if fields.do_sample is None else False
         return 1.0 if draws else 0.0
 
     def _stopping(self, fields: Fields) -> Stopping:
         has_end = fields.end_id is not None
         own_end = () if fields.end_id in (None, -1) else (fields.end_id,)
         return Stopping(
-            max_tokens=wire.or_default(fields.max_tokens, self._profile.max_tokens),
+            max_tokens=wire.or_default(fields.max_tokens, self.profile.max_tokens),
             clamps_max_tokens=fields.max_tokens is None,
             min_tokens=fields.min_tokens,
             stop=tuple(fields.stop),
@@ -134,23 +166,40 @@ class Decoder:
             include_stop=fields.include_stop_str_in_output,
         )
 
-    def _output(self, fields: Fields) -> OutputOptions:
-        shows_tokens = fields.details and not self._profile.has_costs
-        has_logprobs = shows_tokens or fields.return_cumulative_logprob
+    def _output(self, fields: Fields, layout: Layout) -> OutputOptions:
+        shows_tokens = layout.details and not self.profile.has_costs
+        has_logprobs = shows_tokens or any(ALL_OUTPUTS[name].needs_logprobs for name in layout.outputs)
         return OutputOptions(
             num_choices=fields.n,
             token_details=has_logprobs,
-            logprobs=0 if has_logprobs else None,
+            logprobs=(fields.logprobs or 0) if has_logprobs else None,
             prompt_logprobs=None,
+            prompt_details=False,
             processed_logprobs=False,
             skip_special_tokens=fields.skip_special_tokens,
         )
 
 
+def require_version(model: str, version: str) -> None:
+    """Checks that a model has that version; empty is the latest.
+
+    Raises:
+        UnknownVersion: it has not.
+    """
+    if version and version != ONLY_VERSION:
+        raise UnknownVersion(model, version)
+
+
+def _asked_outputs(fields: Fields) -> tuple[str, ...]:
+    """The outputs that flags ask for; how many rivals of a token to show is asked for no other reason."""
+    flags = {spec.flag for spec in ALL_OUTPUTS.values() if spec.flag and getattr(fields, spec.flag)}
+    if fields.logprobs is not None:
+        flags.add(ALL_OUTPUTS["logprobs"].flag)
+    return tuple(name for name, spec in ALL_OUTPUTS.items() if name == TEXT_OUTPUT or spec.flag in flags)
+
+
 def _check(given: Given, limits: ServerLimits) -> None:
     fields = given.fields
-    if not fields.text_input:
-        raise InvalidParameter("text_input", "`text_input` cannot be empty.")
     _check_range(given, "n", 1, limits.max_choices)
     _check_range(given, "max_tokens", 1)
     _check_range(given, "min_tokens", 0)
@@ -164,10 +213,14 @@ def _check(given: Given, limits: ServerLimits) -> None:
     _check_range(given, "frequency_penalty", -2, 2)
     _check_range(given, "seed", -(2**63), _SEED_RANGE - 1)
     _check_range(given, "end_id", -1)
+    _check_range(given, "logprobs", 0, limits.max_logprobs)
     if fields.truncate_prompt_tokens != -1:
         _check_range(given, "truncate_prompt_tokens", 1)
     wire.stop_strings(given.name("stop"), fields.stop, limits.max_stop)
-    wire.token_ids("stop_token_ids", fields.stop_token_ids)
+    wire.token_ids(given.name("stop_token_ids"), fields.stop_token_ids)
+    wire.token_ids("allowed_token_ids", fields.allowed_token_ids)
+    if fields.allowed_token_ids == []:
+        raise InvalidParameter("allowed_token_ids", "`allowed_token_ids` cannot be empty.")
 
 
 def _check_range(given: Given, field: str, low: float, high: float | None = None, *, without_low: bool = False) -> None:

@@ -22,6 +22,7 @@ from portico.core.errors import (
     UnknownRoute,
 )
 from portico.dialects import wire
+from portico.dialects.triton.compression import UnsupportedEncoding
 
 
 class UnknownVersion(RequestError):
@@ -29,6 +30,13 @@ class UnknownVersion(RequestError):
 
     def __init__(self, model: str, version: str) -> None:
         super().__init__(f"Request for unknown model: '{model}' version {version} is not found. The only version is 1.")
+
+
+class ModelControlRefused(RequestError):
+    """Models are neither loaded nor unloaded by clients."""
+
+    def __init__(self) -> None:
+        super().__init__("explicit model load / unload is not allowed if polling is enabled")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +53,8 @@ TRITON = ErrorTable(
         UnknownVersion: (404, None),
         UnknownRoute: (404, None),
         MethodNotAllowed: (405, None),
+        UnsupportedEncoding: (501, None),
+        ModelControlRefused: (503, None),
         Overloaded: (503, None),
         NotReady: (503, None),
         PorticoError: (500, None),
@@ -58,6 +68,7 @@ MINDIE = ErrorTable(
         UnknownVersion: (404, "NotFoundError"),
         UnknownRoute: (404, "NotFoundError"),
         MethodNotAllowed: (405, "Method Not Allowed"),
+        ModelControlRefused: (503, "Service Unavailable"),
         PayloadTooLarge: (413, "Input Validation Error"),
         Overloaded: (503, "Service Unavailable"),
         NotReady: (503, "Service Unavailable"),
@@ -92,6 +103,8 @@ def _sentence(error: PorticoError) -> str:
             return f"Not Found: {error}"
         case MethodNotAllowed():
             return f"Method Not Allowed: {error}"
+        case PayloadTooLarge():
+            return f"{error} It exceeds the maximum allowed input size of {error.max_bytes} bytes."
     return str(error)
 
 
@@ -99,6 +112,8 @@ def _headers(error: PorticoError) -> dict[str, str]:
     match error:
         case MethodNotAllowed():
             return {"Allow": ", ".join(error.allowed)}
+        case UnsupportedEncoding():
+            return {"Accept-Encoding": "gzip, deflate"}
         case Overloaded() | NotReady():
             return {"Retry-After": str(error.retry_after)}
     return {}

@@ -1,8 +1,8 @@
-"""Gathers the fields of a generate request from the places and under the names that clients use."""
+"""Gathers the fields of a request from the places and under the names that clients use."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from portico.core.ledger import Ledger
 from portico.dialects import wire
 from portico.dialects.triton.schema import LISTS, NUMBERS, SECOND_NAMES, Fields
 
+_WORDS = frozenset({"stop", "bad_words"})
 _PLACES = ("parameters", "sampling_parameters")
 
 
@@ -28,28 +29,35 @@ class Given:
         return self.names.get(field, field)
 
 
-def gather(body: bytes, ledger: Ledger, model: str) -> Given:
-    """Reads a body; `model` is named in errors.
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Fields that stand together, and the ledger that speaks for them."""
+
+    ledger: Ledger
+    fields: Mapping[str, Any]
+
+
+def gather(places: Iterable[Place], model: str, *, needs_text: bool = True) -> Given:
+    """Gathers the fields of all places; `model` is named in errors. Without `needs_text` the prompt is elsewhere.
 
     Raises:
-        MalformedRequest: it is not a JSON object.
         InvalidParameter: a field is missing, has a wrong type or is given twice.
         UnsupportedParameter: a field is not honoured.
     """
     values: dict[str, Any] = {}
     names: dict[str, str] = {}
-    for place in _spread(wire.decode_object(body)):
-        ledger.check(place)
-        for name, value in place.items():
+    for place in places:
+        place.ledger.check(place.fields)
+        for name, value in place.fields.items():
             field = SECOND_NAMES.get(name, name)
-            if name in _PLACES or value is None or (field == "stop" and _is_no_stop(value)):
+            if name in _PLACES or value is None or (field in _WORDS and _has_no_words(value)):
                 continue
             if field in values:
                 raise InvalidParameter(name, _twice(field, names[field], name))
             values[field] = _plain(field, value)
             names[field] = name
-    if "text_input" not in values:
-        raise InvalidParameter("text_input", _missing_input(model))
+    if needs_text and "text_input" not in values:
+        raise InvalidParameter("text_input", _missing_input(model, list(names.values())))
     wanted = {field: value for field, value in values.items() if field in Fields.__struct_fields__}
     try:
         return Given(wire.convert(wanted, Fields), names)
@@ -58,18 +66,23 @@ def gather(body: bytes, ledger: Ledger, model: str) -> Given:
         raise InvalidParameter(given, str(error).replace(f"`{error.name}`", f"`{given}`")) from None
 
 
-def _spread(fields: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The top of the body and the objects within it that hold fields too."""
-    yield fields
+def spread(fields: Mapping[str, Any], ledger: Ledger) -> Iterator[Place]:
+    """The top of a generate request's body and the objects within it that hold fields too."""
+    yield Place(ledger, fields)
     parameters = fields.get("parameters")
     if parameters is not None:
         if not isinstance(parameters, dict):
             raise InvalidParameter("parameters", "Expected JSON object for keyword: 'parameters'")
-        yield _without_places("parameters", parameters, "parameters")
-    for place in (fields, parameters or {}):
-        sampling = place.get("sampling_parameters")
-        if sampling is not None:
-            yield _without_places("sampling_parameters", _read_sampling(sampling), *_PLACES)
+        yield Place(ledger, _without_places("parameters", parameters, "parameters"))
+    for fields_of_place in (fields, parameters or {}):
+        yield from spread_sampling(fields_of_place, ledger)
+
+
+def spread_sampling(fields: Mapping[str, Any], ledger: Ledger) -> Iterator[Place]:
+    """The fields within `sampling_parameters`, if it is given."""
+    sampling = fields.get("sampling_parameters")
+    if sampling is not None:
+        yield Place(ledger, _without_places("sampling_parameters", _read_sampling(sampling), *_PLACES))
 
 
 def _without_places(place: str, fields: dict[str, Any], *names: str) -> dict[str, Any]:
@@ -95,7 +108,7 @@ def _read_sampling(value: Any) -> dict[str, Any]:
 
 def _plain(field: str, value: Any) -> Any:
     """A value without the quotes and the lists of one that it may stand in."""
-    if field == "stop":
+    if field in _WORDS:
         return [each for each in value if each != ""] if isinstance(value, list) else [value]
     if isinstance(value, list) and len(value) == 1 and field not in LISTS:
         value = value[0]
@@ -114,8 +127,8 @@ def _number(text: str) -> Any:
     return number if isinstance(number, int | float) and not isinstance(number, bool) else text
 
 
-def _is_no_stop(value: Any) -> bool:
-    """`stop` false is another backend's way to say that this is not a request to cancel."""
+def _has_no_words(value: Any) -> bool:
+    """Empty strings are how ensembles say none; `stop` false is how another backend says that nothing is cancelled."""
     return value is False or value == "" or (isinstance(value, list) and all(each == "" for each in value))
 
 
@@ -125,9 +138,9 @@ def _twice(field: str, first: str, second: str) -> str:
     return f"`{first}` and `{second}` mean the same; give one of them."
 
 
-def _missing_input(model: str) -> str:
+def _missing_input(model: str, names: list[str]) -> str:
     count = len(Fields.__struct_fields__)
     return (
-        f"expected number of inputs between 1 and {count} but got 0 inputs for model '{model}'. Got input(s) [], but "
-        "missing required input(s) ['text_input']. Please provide all required input(s)."
+        f"expected number of inputs between 1 and {count} but got {len(names)} inputs for model '{model}'. Got "
+        f"input(s) {names}, but missing required input(s) ['text_input']. Please provide all required input(s)."
     )

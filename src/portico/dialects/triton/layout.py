@@ -1,17 +1,15 @@
-"""How an answer is laid out, and the object that whole answers and events share."""
+"""How an answer is laid out, and the object that whole answers and events of `generate` share."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from portico.core.events import FinishReason, Token
 from portico.dialects import wire
+from portico.dialects.triton.outputs import build_outputs
 from portico.dialects.triton.profile import Profile
-
-UNFINISHED = "None"
-"""What stands for the finish reason of a choice that goes on."""
+from portico.dialects.triton.responses import Part, PieceReader, Response, ResponseReader, WholeReader
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +21,9 @@ class Layout:
         id: the id of the request, or empty.
         model_version: the version in answers.
         prefix: stands before the text of whole answers.
-        is_incremental: a stream has an event for each piece of text; else one for all of it.
-        finish_reason, num_input_tokens, num_output_tokens, cumulative_logprob, details: these are shown.
+        is_incremental: a stream has a response for each piece of text; else one for all of it.
+        outputs: names of the output tensors that are shown.
+        details: an object of details is shown.
     """
 
     profile: Profile
@@ -32,65 +31,26 @@ class Layout:
     model_version: str | None
     prefix: str
     is_incremental: bool
-    finish_reason: bool
-    num_input_tokens: bool
-    num_output_tokens: bool
-    cumulative_logprob: bool
+    outputs: tuple[str, ...]
     details: bool
 
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """What one response says about one choice.
-
-    `num_tokens` and `tokens` are new in this response, `total_tokens` and `logprob` are of the choice so far.
-    """
-
-    text: str
-    num_tokens: int
-    tokens: tuple[Token, ...]
-    total_tokens: int
-    logprob: float
-    reason: FinishReason | None
-    detailed_reason: str | None
+    def reader(self, num_choices: int, *, tells_end: bool) -> ResponseReader:
+        """What makes the responses of a stream."""
+        if self.is_incremental:
+            return PieceReader(num_choices, tells_end=tells_end)
+        return WholeReader(num_choices, self.prefix)
 
 
-def detailed_reason(reason: FinishReason, stop: str | int | None) -> str:
-    """The word that `details` has for why a choice ended."""
-    match reason:
-        case FinishReason.LENGTH:
-            return "length"
-        case FinishReason.STOP:
-            return "eos_token" if stop is None else "stop_sequence"
-        case FinishReason.ABORT:
-            return "abort"
-
-
-def encode(layout: Layout, model: str, num_input_tokens: int, parts: Sequence[Part]) -> bytes:
-    """One response: its keys in alphabetical order, and a list per output only when there are several choices."""
-    values: dict[str, Any] = {
-        "model_name": model,
-        "model_version": layout.model_version,
-        "text_output": _unwrap(part.text for part in parts),
-    }
+def encode(layout: Layout, response: Response) -> bytes:
+    """One response: its keys in alphabetical order, and a list per output only when it has several elements."""
+    values: dict[str, Any] = {"model_name": response.model, "model_version": layout.model_version}
+    for tensor in build_outputs(layout.outputs, response.num_input_tokens, response.parts):
+        values[tensor.name] = _unwrap(tensor.values)
     if layout.id:
         values["id"] = layout.id
-    if layout.finish_reason:
-        values["finish_reason"] = _unwrap(part.reason.value if part.reason else UNFINISHED for part in parts)
-    if layout.num_input_tokens:
-        values["num_input_tokens"] = num_input_tokens
-    if layout.num_output_tokens:
-        values["num_output_tokens"] = _unwrap(part.num_tokens for part in parts)
-    if layout.cumulative_logprob:
-        values["cumulative_logprob"] = _unwrap(part.logprob for part in parts)
     if layout.details:
-        values["details"] = _unwrap(_details(layout.profile, part) for part in parts)
+        values["details"] = _unwrap([_details(layout.profile, part) for part in response.parts])
     return wire.encode_json(dict(sorted(values.items())))
-
-
-def total_logprob(tokens: Iterable[Token]) -> float:
-    """The log-probability of tokens together."""
-    return sum(token.logprob or 0.0 for token in tokens)
 
 
 def _details(profile: Profile, part: Part) -> dict[str, Any]:
@@ -104,6 +64,5 @@ def _details(profile: Profile, part: Part) -> dict[str, Any]:
     return {**details, "logprobs": tokens}
 
 
-def _unwrap(values: Iterable[Any]) -> Any:
-    found = list(values)
-    return found[0] if len(found) == 1 else found
+def _unwrap(values: Sequence[Any]) -> Any:
+    return values[0] if len(values) == 1 else values

@@ -1,9 +1,12 @@
-"""Every field that the backends behind this dialect document for generate requests, and what happens to it.
+"""Every field that the backends behind this dialect document, and what happens to it.
 
-A field may stand at the top, in `parameters`, or in the JSON text of `sampling_parameters`.
+A field of a generate request may stand at the top, in `parameters`, or in the JSON text of `sampling_parameters`; one
+of an infer request in `inputs` as a tensor, in `parameters`, or in that JSON text.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from portico.core.ledger import Entry, Ledger, honoured, neutral, refused
 from portico.dialects.triton.schema import SECOND_NAMES
@@ -12,21 +15,25 @@ _NO_ADAPTERS = "no adapters are served."
 _NO_GRAMMAR = "constrained output is not available on this path."
 _NO_IMAGES = "this model takes text only."
 _NO_LOGITS = "logits are not given out."
-_NO_LOGPROBS = "token log-probabilities are given by `details` on this path."
 _NO_TUNING = "prompt tuning is not available."
 
-_COMMON = (
+_BODY = (
     honoured("text_input", "the prompt, a string or a list of one"),
     honoured("parameters", "an object of further fields"),
-    honoured("sampling_parameters", "further fields as JSON text or as an object; a field may be given once only"),
     honoured("id", "given back in the answer"),
-    honoured("stream", "events carry new text only; on generate it must be false"),
+    honoured("details", "adds the finish reason, the count of tokens and the tokens with their logprobs"),
+)
+_COMMON = (
+    honoured("sampling_parameters", "further fields as JSON text or as an object; a field may be given once only"),
+    honoured("stream", "responses carry new text only; on generate it must be false, infer gives them all as one"),
     honoured("exclude_input_in_output", "absent: the prompt is echoed unless streaming (MindIE profile: never)"),
     honoured("return_finish_reason"),
     honoured("return_num_input_tokens"),
-    honoured("return_num_output_tokens", "counts the tokens that are new in each event"),
+    honoured("return_num_output_tokens", "counts the tokens that are new in each response"),
     honoured("return_cumulative_logprob"),
-    honoured("details", "adds the finish reason, the count of tokens and the tokens with their logprobs"),
+    honoured("return_logprobs", "the JSON text of each new token and `logprobs` likely ones, with ranks among these"),
+    honoured("logprobs", "how many likely tokens `return_logprobs` shows; it asks for them by itself"),
+    honoured("return_log_probs", "cum_log_probs, and output_log_probs of the new tokens"),
 )
 _SAMPLING = (
     honoured("max_tokens", "absent is 16 (MindIE profile: 20); a prompt and an output beyond the context are refused"),
@@ -49,6 +56,8 @@ _SAMPLING = (
     honoured("seed", "negative seeds count from 2**64 downwards"),
     honoured("stop", "a string or a list; empty strings are none"),
     honoured("stop_token_ids"),
+    honoured("bad_words", "a string or a list; the output does not hold them; empty strings are none"),
+    honoured("allowed_token_ids", "no other tokens are drawn"),
     honoured("end_id", "the one token that ends the output, in place of the model's own; -1 is none"),
     honoured("ignore_eos"),
     honoured("include_stop_str_in_output"),
@@ -60,15 +69,12 @@ _NEUTRAL = (
     neutral("timeout", "requests are not timed out; close the connection to stop one."),
     neutral("batch_size", "batches are formed by the server."),
     neutral("pad_id", "nothing is padded."),
-    neutral("bad_words", "words cannot be banned; use `logit_bias` for tokens.", "", [""], []),
     neutral("beam_width", "there is no beam search.", 1),
     neutral("length_penalty", "there is no beam search.", 0, 1),
     neutral("best_of", "use `n`.", 1),
     neutral("sampling_param_best_of", "use `n`.", 1),
     neutral("detokenize", "answers are text.", True),
     neutral("spaces_between_special_tokens", "text is decoded as the tokenizer does.", True),
-    neutral("return_logprobs", _NO_LOGPROBS, False),
-    neutral("return_log_probs", _NO_LOGPROBS, False),
     neutral("return_stop_reason", "`return_finish_reason` is available.", False),
     neutral("return_context_logits", _NO_LOGITS, False),
     neutral("return_generation_logits", _NO_LOGITS, False),
@@ -87,9 +93,7 @@ _REFUSED = (
     refused("video_bytes_input", _NO_IMAGES),
     refused("embedding_request", "this path generates text."),
     refused("decoder_text_input", "this is not an encoder-decoder model."),
-    refused("logprobs", _NO_LOGPROBS),
-    refused("prompt_logprobs", _NO_LOGPROBS),
-    refused("allowed_token_ids", "use `logit_bias`."),
+    refused("prompt_logprobs", "log-probabilities of prompts are not given on this path."),
     refused("structured_outputs", _NO_GRAMMAR),
     refused("guided_decoding", _NO_GRAMMAR),
     refused("guided_decoding_guide", _NO_GRAMMAR),
@@ -108,8 +112,33 @@ def _second_names() -> tuple[Entry, ...]:
     return tuple(honoured(second, f"the same as {first}") for second, first in SECOND_NAMES.items())
 
 
-GENERATE = Ledger(
-    "POST /v2/models/{model}[/versions/{version}]/generate and generate_stream",
+_FIELDS = (*_COMMON, *_SAMPLING, *_second_names(), *_NEUTRAL, *_REFUSED)
+_NO_SEQUENCES = "requests do not share a state."
+
+GENERATE = Ledger("POST /v2/models/{model}[/versions/{version}]/generate and generate_stream", "", (*_BODY, *_FIELDS))
+INFER = Ledger(
+    "POST /v2/models/{model}[/versions/{version}]/infer",
     "",
-    (*_COMMON, *_SAMPLING, *_second_names(), *_NEUTRAL, *_REFUSED),
+    (
+        honoured("id", "given back in the answer"),
+        honoured("inputs", "tensors under the names of the fields below, as JSON or in binary form"),
+        honoured("parameters", "fields that are not among the inputs"),
+        honoured("outputs", "names of output tensors; absent is those that the fields ask for"),
+    ),
 )
+INFER_FIELDS = Ledger(
+    "Fields of infer",
+    "parameters",
+    (
+        honoured("text_input", "the prompt, one string"),
+        *_FIELDS,
+        honoured("binary_data_output", "outputs in binary form where the request names none"),
+        neutral("details", "ask for output tensors instead.", False),
+        neutral("sequence_id", _NO_SEQUENCES, 0, ""),
+        neutral("sequence_start", _NO_SEQUENCES, False),
+        neutral("sequence_end", _NO_SEQUENCES, False),
+        refused("headers", "headers are taken from the request itself."),
+    ),
+)
+INFER_TENSORS = replace(INFER_FIELDS, scope="")
+"""The same where they are tensors."""

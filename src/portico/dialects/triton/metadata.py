@@ -1,40 +1,20 @@
-"""What the metadata and health routes say."""
+"""What the routes of HTTP say that do not generate."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from portico.core.dialect import RawRequest, Reply
-from portico.core.errors import UnknownModel
+from portico.core.errors import InvalidParameter, UnsupportedParameter
 from portico.core.model import ServerStatus
 from portico.dialects import wire
-from portico.dialects.triton.decode import ONLY_VERSION
-from portico.dialects.triton.errors import UnknownVersion
-
-# Only what these routes do: model configurations are reported, and generate is served.
-_EXTENSIONS = ["model_configuration", "generate"]
-_INPUTS = (
-    ("text_input", "STRING", False),
-    ("stream", "BOOL", True),
-    ("sampling_parameters", "STRING", True),
-    ("exclude_input_in_output", "BOOL", True),
-    ("return_finish_reason", "BOOL", True),
-    ("return_cumulative_logprob", "BOOL", True),
-    ("return_num_input_tokens", "BOOL", True),
-    ("return_num_output_tokens", "BOOL", True),
-)
-_OUTPUTS = (
-    ("text_output", "STRING", -1),
-    ("finish_reason", "STRING", -1),
-    ("cumulative_logprob", "FP32", -1),
-    ("num_input_tokens", "UINT32", 1),
-    ("num_output_tokens", "UINT32", -1),
-)
+from portico.dialects.triton import model
+from portico.dialects.triton.errors import ModelControlRefused
 
 
 def describe_server(raw: RawRequest, status: ServerStatus) -> Reply:
-    """`GET /v2`. Clients recognise the protocol by the name."""
-    return _json({"name": "triton", "version": status.version, "extensions": _EXTENSIONS})
+    """`GET /v2`."""
+    return _json(model.server_metadata(status))
 
 
 def describe_live(raw: RawRequest, status: ServerStatus) -> Reply:
@@ -56,8 +36,7 @@ def describe_model_ready(raw: RawRequest, status: ServerStatus) -> Reply:
     """200 without a body while the model takes requests, else 503.
 
     Raises:
-        UnknownModel: no such model is served.
-        UnknownVersion: the model has no such version.
+        RequestError: no such model or version is served.
     """
     _require_model(raw, status)
     if not status.is_ready:
@@ -69,87 +48,60 @@ def describe_model(raw: RawRequest, status: ServerStatus) -> Reply:
     """The model's tensors.
 
     Raises:
-        UnknownModel: no such model is served.
-        UnknownVersion: the model has no such version.
+        RequestError: no such model or version is served.
     """
     _require_model(raw, status)
-    return _json(
-        {
-            "name": status.served.name,
-            "versions": [ONLY_VERSION],
-            "platform": "portico",
-            "inputs": [_tensor(name, kind, 1) for name, kind, _ in _INPUTS],
-            "outputs": [_tensor(name, kind, width) for name, kind, width in _OUTPUTS],
-        }
-    )
+    return _json(model.model_metadata(status))
 
 
 def describe_config(raw: RawRequest, status: ServerStatus) -> Reply:
-    """The model's configuration, with the keys that hold here.
+    """The model's configuration.
 
     Raises:
-        UnknownModel: no such model is served.
-        UnknownVersion: the model has no such version.
+        RequestError: no such model or version is served.
     """
     _require_model(raw, status)
-    return _json(
-        {
-            "name": status.served.name,
-            "platform": "",
-            "backend": "portico",
-            "version_policy": {"latest": {"num_versions": 1}},
-            "max_batch_size": 0,
-            "input": [_config_input(name, kind, is_optional) for name, kind, is_optional in _INPUTS],
-            "output": [_config_output(name, kind, width) for name, kind, width in _OUTPUTS],
-            "batch_input": [],
-            "batch_output": [],
-            "instance_group": [],
-            "default_model_filename": "",
-            "cc_model_filenames": {},
-            "metric_tags": {},
-            "parameters": {"max_model_len": {"string_value": str(status.model.max_model_len)}},
-            "model_warmup": [],
-            "model_transaction_policy": {"decoupled": True},
-        }
-    )
+    return _json(model.model_config(status))
+
+
+def describe_statistics(raw: RawRequest, status: ServerStatus) -> Reply:
+    """What requests took, of one model or of all.
+
+    Raises:
+        RequestError: no such model or version is served.
+    """
+    if "model" in raw.path_params:
+        _require_model(raw, status)
+    return _json(model.model_statistics(status))
+
+
+def describe_index(raw: RawRequest, status: ServerStatus) -> Reply:
+    """The models of the repository, or only those that are ready.
+
+    Raises:
+        RequestError: the body asks for something else.
+    """
+    fields = wire.decode_object(raw.body) if raw.body.strip() else {}
+    for name in fields:
+        if name != "ready":
+            raise UnsupportedParameter(name, f"Unknown parameter: `{name}`.")
+    only_ready = wire.or_default(fields.get("ready"), False)
+    if not isinstance(only_ready, bool):
+        raise InvalidParameter("ready", "Invalid value for 'ready': expected a boolean")
+    return _json(model.repository_index(status, only_ready=only_ready))
+
+
+def refuse_control(raw: RawRequest, status: ServerStatus) -> Reply:
+    """Loading and unloading, as they are refused where the operator has not allowed them.
+
+    Raises:
+        ModelControlRefused: always.
+    """
+    raise ModelControlRefused
 
 
 def _require_model(raw: RawRequest, status: ServerStatus) -> None:
-    model = raw.path_params["model"]
-    if not status.served.answers_to(model):
-        raise UnknownModel(model, status.served.names)
-    version = raw.path_params.get("version", ONLY_VERSION)
-    if version != ONLY_VERSION:
-        raise UnknownVersion(model, version)
-
-
-def _tensor(name: str, kind: str, width: int) -> dict[str, Any]:
-    # The wire calls strings bytes; the configuration calls them strings.
-    return {"name": name, "datatype": "BYTES" if kind == "STRING" else kind, "shape": [width]}
-
-
-def _config_input(name: str, kind: str, is_optional: bool) -> dict[str, Any]:
-    return {
-        "name": name,
-        "data_type": f"TYPE_{kind}",
-        "format": "FORMAT_NONE",
-        "dims": [1],
-        "is_shape_tensor": False,
-        "allow_ragged_batch": False,
-        "optional": is_optional,
-        "is_non_linear_format_io": False,
-    }
-
-
-def _config_output(name: str, kind: str, width: int) -> dict[str, Any]:
-    return {
-        "name": name,
-        "data_type": f"TYPE_{kind}",
-        "dims": [width],
-        "label_filename": "",
-        "is_shape_tensor": False,
-        "is_non_linear_format_io": False,
-    }
+    model.require_model(status, raw.path_params["model"], raw.path_params.get("version", ""))
 
 
 def _json(value: Any) -> Reply:

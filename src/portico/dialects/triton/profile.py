@@ -19,6 +19,7 @@ class Profile:
         event_prefix: what stands before the JSON of an event.
         model_version: what answers say when the path names no version.
         always_has_id: answers to requests without an id carry the server's own.
+        infers_tokens: `infer` takes token ids too, in one tensor of UINT32.
         has_costs: `details` has places for step timings in place of tokens.
         errors: how errors are told.
     """
@@ -30,6 +31,7 @@ class Profile:
     event_prefix: bytes
     model_version: str | None
     always_has_id: bool
+    infers_tokens: bool
     has_costs: bool
     errors: errors.ErrorTable
 
@@ -42,6 +44,7 @@ DEFAULT = Profile(
     event_prefix=b"data: ",
     model_version="1",
     always_has_id=False,
+    infers_tokens=False,
     has_costs=False,
     errors=errors.TRITON,
 )
@@ -55,6 +58,7 @@ MINDIE = Profile(
     event_prefix=b"data:",
     model_version=None,
     always_has_id=True,
+    infers_tokens=True,
     has_costs=True,
     errors=errors.MINDIE,
 )

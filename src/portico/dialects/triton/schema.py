@@ -8,7 +8,7 @@ import msgspec
 class Fields(msgspec.Struct, frozen=True, kw_only=True):
     """A generate request after its nested objects and second names were resolved."""
 
-    text_input: str
+    text_input: str = ""
     id: str = ""
     stream: bool = False
     max_tokens: int | None = None
@@ -28,6 +28,8 @@ class Fields(msgspec.Struct, frozen=True, kw_only=True):
     seed: int | None = None
     stop: list[str] = []
     stop_token_ids: list[int] = []
+    bad_words: list[str] = []
+    allowed_token_ids: list[int] | None = None
     end_id: int | None = None
     ignore_eos: bool = False
     include_stop_str_in_output: bool = False
@@ -38,6 +40,9 @@ class Fields(msgspec.Struct, frozen=True, kw_only=True):
     return_num_input_tokens: bool = False
     return_num_output_tokens: bool = False
     return_cumulative_logprob: bool = False
+    return_logprobs: bool = False
+    return_log_probs: bool = False
+    logprobs: int | None = None
     details: bool = False
 
     @property
@@ -62,12 +67,19 @@ NUMBERS = frozenset(
         "seed",
         "end_id",
         "truncate_prompt_tokens",
+        "logprobs",
     }
 )
 """Fields that may be numbers in quotes."""
 
-LISTS = frozenset({"stop", "stop_token_ids", "bad_words"})
+LISTS = frozenset({"stop", "stop_token_ids", "bad_words", "allowed_token_ids"})
 """Fields whose value may be a list; others may stand in a list of one."""
+
+TEXTS = frozenset({"text_input", "sampling_parameters", "stop", "bad_words"})
+"""Fields that are text as tensors."""
+
+FLAGS = frozenset(name for name, hint in Fields.__annotations__.items() if hint in ("bool", "bool | None"))
+"""Fields that are true or false."""
 
 SECOND_NAMES = {
     "max_new_tokens": "max_tokens",

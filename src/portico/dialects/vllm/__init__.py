@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
-from portico.core.dialect import Claim, Describe, Dialect, Generate, Reply, Route
+from portico.core.dialect import Claim, Describe, Dialect, Generate, MetricAlias, Reply, Route
 from portico.core.errors import PorticoError
 from portico.core.ledger import Ledger
 from portico.dialects.vllm.decode import decode_generate, has_prompt
@@ -31,6 +31,8 @@ class Vllm:
     title: str = "vLLM"
     prefixes: tuple[str, ...] = ()
     ledgers: tuple[Ledger, ...] = (GENERATE,)
+
+    metric_aliases: tuple[MetricAlias, ...] = ()
 
     def refuse(self, error: PorticoError) -> Reply:
         """The error in the profile's shape, with its status."""

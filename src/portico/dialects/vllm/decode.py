@@ -10,7 +10,7 @@ import msgspec
 from portico.core.dialect import Exchange, RawRequest
 from portico.core.errors import InvalidParameter
 from portico.core.model import ServerLimits
-from portico.core.request import GenerationRequest, OutputOptions, Sampling, Stopping, TextPrompt
+from portico.core.request import GenerationRequest, OutputOptions, Sampling, Stopping, TextPrompt, keep_end
 from portico.dialects import wire
 from portico.dialects.vllm.encode import GenerateExchange
 from portico.dialects.vllm.ledgers import GENERATE
@@ -54,7 +54,8 @@ def decode_generate(raw: RawRequest, profile: Profile) -> Exchange:
         request_id=raw.request_id,
         model=_model(fields),
         prompts=(TextPrompt(fields.prompt, add_special_tokens=True),),
-        truncate=fields.truncate_prompt_tokens,
+        truncate=keep_end(fields.truncate_prompt_tokens),
+        banned_words=(),
         sampling=_sampling(fields, profile),
         stopping=_stopping(fields, profile, raw.limits),
         output=OutputOptions(
@@ -62,6 +63,7 @@ def decode_generate(raw: RawRequest, profile: Profile) -> Exchange:
             token_details=is_ranked,
             logprobs=0 if is_ranked else None,
             prompt_logprobs=None,
+            prompt_details=False,
             processed_logprobs=False,
             skip_special_tokens=wire.or_default(fields.skip_special_tokens, True),
         ),
@@ -98,6 +100,8 @@ def _sampling(fields: GenerateFields, profile: Profile) -> Sampling:
         frequency_penalty=wire.or_default(fields.frequency_penalty, 0.0),
         frequency_penalty_is_relative=False,
         logit_bias=wire.token_biases("logit_bias", fields.logit_bias, _MAX_BIAS),
+        allowed_token_ids=None,
+        banned_sequences=(),
         watermark=None,
         seed=None if fields.seed == -1 else fields.seed,
     )

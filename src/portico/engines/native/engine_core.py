@@ -14,6 +14,7 @@ from portico.core.events import FinishReason, Timings
 from portico.core.model import EngineStats, ModelInfo
 from portico.engines.native.messages import StepDone
 from portico.engines.native.model_runner import ModelRunner
+from portico.engines.native.restriction import is_restricted, leaves_nothing
 from portico.engines.native.sampler import Draw, Sampler
 from portico.engines.native.scheduler import Chunk, DecodeStep, PrefillStep, Scheduler
 from portico.engines.native.sequence import Job, Sequence
@@ -77,12 +78,19 @@ class EngineCore:
     def _problem(self, request: TokenJob) -> str | None:
         """Why a request cannot be run at all."""
         vocab_size = self._info.vocab_size
-        ids = [*request.token_ids, *request.stop_token_ids, *(token_id for token_id, _ in request.sampling.logit_bias)]
+        sampling = request.sampling
+        ids = [*request.token_ids, *(sampling.allowed_token_ids or ())]
+        ids += [token_id for token_id, _ in sampling.logit_bias]
+        ids += [token_id for banned in sampling.banned_sequences for token_id in banned]
         strange = next((token_id for token_id in ids if not 0 <= token_id < vocab_size), None)
         if strange is not None:
             return f"The token id {strange} is outside the model's vocabulary of {vocab_size} tokens."
-        if not request.token_ids or request.num_sequences < 1 or request.max_tokens < 1:
-            return "A job needs at least one prompt token, one sequence and one output token."
+        if not request.token_ids or request.num_sequences < 1:
+            return "A job needs at least one prompt token and one sequence."
+        if is_restricted(sampling) and leaves_nothing(
+            sampling, request.stop_token_ids if request.min_tokens else (), vocab_size
+        ):
+            return "The allowed and banned tokens leave none that could be generated."
         num_tokens = len(request.token_ids) + request.max_tokens
         if num_tokens > self._info.max_model_len:
             return (
@@ -112,7 +120,11 @@ class EngineCore:
             ready += forked
             rows += [last - 1] * len(forked)
             first = last
-        if ready:
+        for sequence in [each for each in ready if not each.job.request.max_tokens]:
+            self._finish(sequence, FinishReason.LENGTH, None, time.monotonic())
+        drawing = [(each, row) for each, row in zip(ready, rows, strict=True) if each.job.request.max_tokens]
+        if drawing:
+            ready, rows = [each for each, _ in drawing], [row for _, row in drawing]
             self._take(ready, self._sampler.sample(self._runner.logits(hidden, rows), ready))
 
     def _decode(self, step: DecodeStep) -> None:

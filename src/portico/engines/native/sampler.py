@@ -1,8 +1,8 @@
 """Draws the next token of each sequence of a batch.
 
-The steps run in the order that `core.request.Sampling` gives; stop tokens that `min_tokens` forbids go right after the
-logit bias. A step costs nothing when no sequence asks for it, and touches only the rows that do: what a sequence
-draws depends on its own logits and generator alone.
+The steps run in the order that `core.request.Sampling` gives; stop tokens that `min_tokens` forbids go with the tokens
+that are not allowed. A step costs nothing when no sequence asks for it, and touches only the rows that do: what a
+sequence draws depends on its own logits and generator alone.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from torch import Tensor
 from portico.core.engine import TokenLogprobs
 from portico.engines.native import warpers
 from portico.engines.native.logprobs import token_logprobs
+from portico.engines.native.restriction import Restriction, is_restricted
 from portico.engines.native.sequence import Sequence
 from portico.engines.native.watermark import green_ids
 
@@ -35,12 +36,14 @@ class SamplerState:
     Attributes:
         generator: None for a greedy sequence.
         bias: token ids [n] and what is added to their logits [n].
+        restriction: None when every token may be drawn.
         stop_ids: [n] the stop tokens, to be forbidden before `min_tokens`.
         prompt_counts, output_counts: [vocab] float32 occurrences, kept only for penalties.
     """
 
     generator: torch.Generator | None
     bias: tuple[Tensor, Tensor] | None
+    restriction: Restriction | None
     stop_ids: Tensor | None
     prompt_counts: Tensor | None
     output_counts: Tensor | None
@@ -93,8 +96,12 @@ class Sampler:
             bias = (torch.tensor(ids, device=self._device), torch.tensor(values, device=self._device).float())
         stop_ids = None
         if request.min_tokens and request.stop_token_ids:
-            stop_ids = torch.tensor(sorted(request.stop_token_ids), device=self._device)
-        state = SamplerState(generator, bias, stop_ids, None, None)
+            known = sorted(token_id for token_id in request.stop_token_ids if token_id < self._vocab_size)
+            stop_ids = torch.tensor(known, dtype=torch.int64, device=self._device)
+        restriction = None
+        if is_restricted(sampling):
+            restriction = Restriction(sampling, self._vocab_size, self._device)
+        state = SamplerState(generator, bias, restriction, stop_ids, None, None)
         if _has_penalties(sequence):
             prompt = torch.tensor(request.token_ids, device=self._device)
             state.prompt_counts = torch.bincount(prompt, minlength=self._vocab_size).float()
@@ -106,6 +113,8 @@ class Sampler:
         for row in rows:
             if row.state.bias is not None:
                 scores[row.place].index_add_(0, *row.state.bias)
+            if row.state.restriction is not None:
+                row.state.restriction.apply(scores[row.place], row.sequence.output_ids)
             if row.state.stop_ids is not None and row.sequence.num_output_tokens < row.sequence.job.request.min_tokens:
                 scores[row.place, row.state.stop_ids] = -torch.inf
             watermark = row.sequence.job.request.sampling.watermark
@@ -196,6 +205,7 @@ def _needs_processing(row: _Row) -> bool:
     return (
         state.generator is not None
         or state.bias is not None
+        or state.restriction is not None
         or state.output_counts is not None
         or row.sequence.job.request.sampling.watermark is not None
         or (state.stop_ids is not None and row.sequence.num_output_tokens < row.sequence.job.request.min_tokens)

@@ -65,8 +65,13 @@ class Sequence:
 
     @property
     def num_output_tokens(self) -> int:
-        """Tokens generated so far."""
+        """Count of tokens generated so far."""
         return len(self.token_ids) - len(self.job.request.token_ids)
+
+    @property
+    def output_ids(self) -> list[int]:
+        """Tokens generated so far."""
+        return self.token_ids[len(self.job.request.token_ids) :]
 
     @property
     def num_pending_tokens(self) -> int:

@@ -92,7 +92,7 @@ def _keep_mass(scores: Tensor, keys: Tensor, mass: Tensor) -> Tensor:
     keep = _reach(probs, head, limit)
     short = probs.gather(1, head).sum(1) < mass
     if keys.shape[1] > head.shape[1] and bool(short.any()):
-        order = keys[short].argsort(dim=1, descending=True, stable=True)
+        order = keys[short].argsort(dim=1, descending=True)
         keep[short] = _reach(probs[short], order, limit[short])
     return scores.masked_fill(~keep, -torch.inf)
 

@@ -11,6 +11,7 @@ from portico.core.engine import PromptPrefilled, SequenceFinished, TokenEvent, T
 from portico.core.errors import EngineFailure
 from portico.core.events import FinishReason, Timings
 from portico.engines.scripted.config import ScriptedConfig
+from portico.engines.scripted.restriction import Restriction
 from portico.engines.scripted.walk import Walk, place_logprobs, prompt_logprobs, prompt_state
 
 
@@ -110,7 +111,9 @@ class ScriptedStream:
         state = prompt_state(job.token_ids)
         for index in sorted(self._open):
             seed = None if job.sampling.is_greedy else self._seeds[index]
-            self._live[index] = Walk(state, seed, script, config.vocab_size, job.min_tokens, job.stop_token_ids)
+            self._live[index] = Walk(state, seed, script, config.vocab_size, Restriction.of(job))
+            if job.max_tokens == 0:
+                self._end(index, FinishReason.LENGTH, None)
 
     def _advance(self, index: int, walk: Walk) -> None:
         job = self._job

@@ -5,7 +5,8 @@ there is `state % vocab_size` (or the script's), the next best is the id after i
 token of rank r has the probability 2^-(r+1), the last two ranks the same, so that all add up to one.
 
 Greedy sampling takes rank 0 and so depends on the prompt only. Otherwise the rank is drawn from that distribution by a
-generator seeded with seed + index; a script is followed as it is. Of the other steps of sampling none has an effect.
+generator seeded with seed + index; a script is followed as it is. A forbidden token is replaced by the next one around
+the vocabulary that is not. Of the other steps of sampling none has an effect.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from itertools import pairwise
 from zlib import crc32
 
 from portico.core.engine import TokenLogprobs
+from portico.engines.scripted.restriction import Restriction
 
 _SEED_MASK = 2**64 - 1
 
@@ -58,7 +60,7 @@ def _rank_logprob(rank: int, vocab_size: int) -> float:
 class Walk:
     """One sequence's way through the model."""
 
-    __slots__ = ("_min_tokens", "_random", "_script", "_state", "_stop_token_ids", "_vocab_size", "num_tokens")
+    __slots__ = ("_random", "_restriction", "_script", "_state", "_vocab_size", "num_tokens")
 
     def __init__(
         self,
@@ -66,16 +68,14 @@ class Walk:
         seed: int | None,
         script: tuple[int, ...],
         vocab_size: int,
-        min_tokens: int,
-        stop_token_ids: frozenset[int],
+        restriction: Restriction | None,
     ) -> None:
         self.num_tokens = 0
         self._state = state
         self._random = None if seed is None else random.Random(seed & _SEED_MASK)
         self._script = script
         self._vocab_size = vocab_size
-        self._min_tokens = min_tokens
-        self._stop_token_ids = stop_token_ids
+        self._restriction = restriction
 
     def draw(self) -> tuple[int, int]:
         """The next token, and the best one of its place."""
@@ -88,15 +88,8 @@ class Walk:
                 # 1 - random() is in (0, 1]; each halving of it is one rank down.
                 rank = min(int(-math.log2(1.0 - self._random.random())), self._vocab_size - 1)
         token_id = (best_id + rank) % self._vocab_size
-        if self.num_tokens < self._min_tokens and token_id in self._stop_token_ids:
-            token_id = self._next_allowed(token_id)
+        if self._restriction is not None:
+            token_id = self._restriction.choose(token_id, self._vocab_size)
         self.num_tokens += 1
         self._state = _next_state(self._state, token_id)
         return token_id, best_id
-
-    def _next_allowed(self, token_id: int) -> int:
-        for rank in range(1, self._vocab_size):
-            candidate = (token_id + rank) % self._vocab_size
-            if candidate not in self._stop_token_ids:
-                return candidate
-        return token_id

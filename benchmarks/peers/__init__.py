@@ -1,0 +1,1 @@
+"""Other servers beside this one, on the same machine, with the same checkpoint and the same load, in one run."""

@@ -1,0 +1,73 @@
+"""Measures what this machine can do at most: `python -m portico.bench.probe --threads 2` prints JSON.
+
+It runs in a process of its own, since it imports torch. Each figure is the best of several tries: a ceiling.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+
+_READ_BYTES = 1 << 29
+_ROWS, _WIDTH = 256, 2048
+_SECONDS_EACH = 0.6
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--threads", type=int, required=True)
+    torch.set_num_threads(parser.parse_args().threads)
+    with torch.inference_mode():
+        measured = {
+            "memory_bandwidth": _READ_BYTES / _best_time(_reader()),
+            **{name: _gemm_rate(make()) for name, make in _GEMMS.items()},
+        }
+    sys.stdout.write(json.dumps(measured) + "\n")
+
+
+def _best_time(call: Callable[[], object]) -> float:
+    best, end = float("inf"), time.perf_counter() + _SECONDS_EACH
+    call()
+    while (start := time.perf_counter()) < end:
+        call()
+        best = min(best, time.perf_counter() - start)
+    return best
+
+
+def _gemm_rate(call: Callable[[], object]) -> float:
+    return 2.0 * _ROWS * _WIDTH * _WIDTH / _best_time(call)
+
+
+def _reader() -> Callable[[], object]:
+    values = torch.ones(_READ_BYTES // 4)
+    return values.max
+
+
+def _dense(dtype: torch.dtype) -> Callable[[], object]:
+    rows, weights = torch.randn(_ROWS, _WIDTH).to(dtype), torch.randn(_WIDTH, _WIDTH).to(dtype)
+    return lambda: torch.nn.functional.linear(rows, weights)
+
+
+def _int8() -> Callable[[], object]:
+    """FBGEMM with int8 weights; rows are quantised within the call, as an engine must do too."""
+    torch.backends.quantized.engine = "fbgemm"
+    weights = torch.quantize_per_tensor(torch.randn(_WIDTH, _WIDTH), 0.05, 0, torch.qint8)
+    packed = torch.ops.quantized.linear_prepack(weights, None)
+    rows = torch.randn(_ROWS, _WIDTH)
+    return lambda: torch.ops.quantized.linear_dynamic(rows, packed)
+
+
+_GEMMS: dict[str, Callable[[], Callable[[], object]]] = {
+    "float32": lambda: _dense(torch.float32),
+    "bfloat16": lambda: _dense(torch.bfloat16),
+    "int8": _int8,
+}
+
+if __name__ == "__main__":
+    main()

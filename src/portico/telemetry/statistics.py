@@ -1,0 +1,44 @@
+"""Counts of all generating requests since the start, for metadata routes that report them."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from portico.core.model import RequestCounts
+from portico.core.observer import Outcome, RequestRecord
+
+
+class Statistics:
+    """An observer that adds up what requests took; `counts` is what it has come to."""
+
+    def __init__(self) -> None:
+        self.counts = RequestCounts()
+
+    def on_step(self, record: RequestRecord, num_tokens: int, interval: float | None) -> None:
+        """Nothing: only whole requests count."""
+
+    def on_end(self, record: RequestRecord) -> None:
+        """Counts a request that was begun; refusals and requests that generate nothing are left out."""
+        if record.started_at is None or record.ended_at is None:
+            return
+        before = self.counts
+        if record.outcome is not Outcome.ANSWERED:
+            self.counts = replace(
+                before,
+                num_failed=before.num_failed + 1,
+                failed_seconds=before.failed_seconds + record.ended_at - record.received_at,
+            )
+            return
+        queue = record.queue_time or 0.0
+        generated_at = record.last_token_at or record.ended_at
+        self.counts = replace(
+            before,
+            num_answered=before.num_answered + 1,
+            last_answered_at=time.time(),
+            answered_seconds=before.answered_seconds + record.ended_at - record.received_at,
+            prepare_seconds=before.prepare_seconds + record.started_at - record.received_at,
+            queue_seconds=before.queue_seconds + queue,
+            generate_seconds=before.generate_seconds + max(generated_at - record.started_at - queue, 0.0),
+            deliver_seconds=before.deliver_seconds + record.ended_at - generated_at,
+        )
