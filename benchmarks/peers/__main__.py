@@ -7,6 +7,7 @@ drifts for both. Figures are medians over the rounds; ratios are medians of the 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import os
 import statistics
@@ -57,7 +58,7 @@ def main() -> int:
     except subprocess.CalledProcessError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         return 130
 
 

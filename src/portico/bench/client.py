@@ -35,6 +35,8 @@ class _Connection(asyncio.Protocol):
         self._done: asyncio.Future[None] | None = None
         self._now = 0.0
         self._is_complete = False
+        # An answer that gives no length ends with its connection.
+        self._ends_with_connection = False
         self.has_answered = False
         self.status = 0
         self.body = b""
@@ -48,7 +50,7 @@ class _Connection(asyncio.Protocol):
         assert self._transport is not None
         self._done = asyncio.get_running_loop().create_future()
         self._parser = httptools.HttpResponseParser(self)
-        self._receiver, self._is_complete = receiver, False
+        self._receiver, self._is_complete, self._ends_with_connection = receiver, False, False
         self.has_answered, self.status, self.body = False, 0, b""
         self._transport.write(message)
         await self._done
@@ -71,7 +73,17 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._now = time.perf_counter()
+        if error is None and self._ends_with_connection and self.status:
+            self._is_complete = True
+            self._finish(None)
         self._finish(ClientError(f"the connection was lost: {error or 'closed by the server'}"))
+
+    def on_message_begin(self) -> None:
+        self._ends_with_connection = True
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if name.lower() in (b"content-length", b"transfer-encoding"):
+            self._ends_with_connection = False
 
     def on_headers_complete(self) -> None:
         self.status = self._parser.get_status_code()

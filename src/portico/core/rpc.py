@@ -63,10 +63,11 @@ class Procedure:
 
 @dataclass(frozen=True, slots=True)
 class RpcRefusal:
-    """An error as remote procedures have it; `status` is the name of the status (`NOT_FOUND`)."""
+    """An error as remote procedures have it: the name of its status (`NOT_FOUND`), and HTTP's status for logs."""
 
     status: str
     message: str
+    http_status: int
 
 
 @dataclass(frozen=True, slots=True)

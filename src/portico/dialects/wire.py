@@ -118,6 +118,20 @@ def stop_strings(name: str, value: str | list[str] | None, max_stop: int) -> tup
     return stop
 
 
+def banned_words(name: str, value: list[str] | None, max_words: int) -> tuple[str, ...]:
+    """Texts that an output must not hold.
+
+    Raises:
+        InvalidParameter: more than `max_words`, or one without a character that is not a space.
+    """
+    words = tuple(value or ())
+    if len(words) > max_words:
+        raise InvalidParameter(name, f"`{name}` can have at most {max_words} strings, got {len(words)}.")
+    if not all(word.strip() for word in words):
+        raise InvalidParameter(name, f"`{name}` cannot contain an empty string.")
+    return words
+
+
 def token_ids(name: str, value: list[int] | None) -> tuple[int, ...]:
     """Token ids as they were given.
 

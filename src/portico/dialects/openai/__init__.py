@@ -6,28 +6,28 @@ Source: OpenAI API reference.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
-from portico.core.dialect import Describe, Dialect, Generate, MetricAlias, Reply, Route
+from portico.core.dialect import Claim, Describe, Dialect, Generate, MetricAlias, Reply, Route
 from portico.core.errors import PorticoError
 from portico.core.ledger import Ledger
-from portico.dialects.openai.decode import decode_chat, decode_completion
+from portico.dialects.openai.decode import decode_chat, decode_completion, decode_invocation, is_invocation
 from portico.dialects.openai.errors import refuse
 from portico.dialects.openai.ledgers import CHAT, COMPLETION, STREAM_OPTIONS
 from portico.dialects.openai.models import list_models, retrieve_model
+from portico.dialects.openai.profile import DOCUMENTED as DOCUMENTED
+from portico.dialects.openai.profile import Profile as Profile
+
+_CLAIM = Claim(is_invocation, "`messages` or `prompt`")
 
 
 @dataclass(frozen=True, slots=True)
 class OpenAI:
     """The dialect as the server knows it."""
 
+    routes: tuple[Route, ...]
     name: str = "openai"
     title: str = "OpenAI"
-    routes: tuple[Route, ...] = (
-        Route("POST", "/v1/chat/completions", Generate(decode_chat)),
-        Route("POST", "/v1/completions", Generate(decode_completion)),
-        Route("GET", "/v1/models", Describe(list_models)),
-        Route("GET", "/v1/models/{model:path}", Describe(retrieve_model)),
-    )
     prefixes: tuple[str, ...] = ("/v1",)
     ledgers: tuple[Ledger, ...] = (CHAT, COMPLETION, STREAM_OPTIONS)
 
@@ -38,6 +38,14 @@ class OpenAI:
         return refuse(error)
 
 
-def dialect() -> Dialect:
-    """The dialect; it has one profile."""
-    return OpenAI()
+def dialect(profile: Profile = DOCUMENTED) -> Dialect:
+    """The dialect, with what the operator decides."""
+    return OpenAI(
+        (
+            Route("POST", "/v1/chat/completions", Generate(partial(decode_chat, profile=profile))),
+            Route("POST", "/v1/completions", Generate(partial(decode_completion, profile=profile))),
+            Route("POST", "/invocations", Generate(partial(decode_invocation, profile=profile)), _CLAIM),
+            Route("GET", "/v1/models", Describe(list_models)),
+            Route("GET", "/v1/models/{model:path}", Describe(retrieve_model)),
+        )
+    )

@@ -19,41 +19,56 @@ from portico.dialects.openai.encode import (
     STREAM_HEADERS,
     ChunkWriter,
     Envelope,
+    Layout,
+    encode_end,
     encode_usage,
     finish_reason,
 )
 from portico.dialects.openai.errors import encode_error
-from portico.dialects.openai.logprobs import chat_logprobs
+from portico.dialects.openai.logprobs import chat_logprobs, prompt_logprobs
 
 _AFTER_TEXT = b'},"logprobs":null,"finish_reason":null'
 
 
 @dataclass(frozen=True, slots=True)
 class ChatExchange:
-    """A chat request and its answer."""
+    """A chat request and its answer; `echo` stands before the text of every choice."""
 
     request: GenerationRequest
     envelope: Envelope
-    includes_usage: bool
+    layout: Layout
+    echo: str
 
     def reply(self, result: Result) -> Reply:
         """The chat completion object."""
         body = self.envelope.fields("chat.completion", result.model)
         body["choices"] = [self._choice(choice) for choice in result.choices]
         body["usage"] = encode_usage(result.usage)
+        (prompt,) = result.prompts
+        if self.layout.prompt_logprobs is not None:
+            body["prompt_logprobs"] = prompt_logprobs(prompt, self.layout.prompt_logprobs)
+        if self.layout.shows_token_ids:
+            body["prompt_token_ids"] = [token.id for token in prompt]
         return Reply(200, wire.encode_json(body))
 
     def encoder(self) -> ChatEncoder:
         """An encoder of chat completion chunks."""
-        return ChatEncoder(self.request, self.envelope, self.includes_usage)
+        return ChatEncoder(self)
 
     def _choice(self, choice: Choice) -> dict[str, Any]:
-        return {
+        logprobs = None
+        if self.request.output.logprobs is not None:
+            logprobs = chat_logprobs(choice.tokens, self.layout.names_tokens_by_id)
+        fields = {
             "index": choice.index,
-            "message": {"role": "assistant", "content": choice.text, "refusal": None},
-            "logprobs": None if self.request.output.logprobs is None else chat_logprobs(choice.tokens),
+            "message": {"role": "assistant", "content": self.echo + choice.text, "refusal": None},
+            "logprobs": logprobs,
             "finish_reason": finish_reason(choice.reason),
+            "stop_reason": choice.stop,
         }
+        if self.layout.shows_token_ids:
+            fields["token_ids"] = choice.token_ids
+        return fields
 
 
 class ChatEncoder:
@@ -62,28 +77,33 @@ class ChatEncoder:
     media_type = "text/event-stream"
     headers: Mapping[str, str] = STREAM_HEADERS
 
-    def __init__(self, request: GenerationRequest, envelope: Envelope, includes_usage: bool) -> None:
-        self._num_choices = request.num_choices
-        self._shows_logprobs = request.output.logprobs is not None
-        self._envelope = envelope
-        self._usage = UsageCounter() if includes_usage else None
+    def __init__(self, exchange: ChatExchange) -> None:
+        self._num_choices = exchange.request.num_choices
+        self._shows_logprobs = exchange.request.output.logprobs is not None
+        self._envelope = exchange.envelope
+        self._layout = exchange.layout
+        self._echo = exchange.echo
+        self._usage = UsageCounter() if exchange.layout.includes_usage else None
         self._writer: ChunkWriter | None = None
 
     def feed(self, event: Event) -> bytes:
         """The chunks of one event."""
+        if isinstance(event, Started):
+            head = self._envelope.fields("chat.completion.chunk", event.model)
+            self._writer = ChunkWriter(head, self._layout, b'"delta":{"content":')
         if self._usage is not None:
             self._usage.feed(event)
+            self._chunks.count(self._usage.usage())
         match event:
             case Delta():
                 return self._delta(event)
             case Finished():
-                reason = finish_reason(event.reason).encode()
-                rest = b'"delta":{},"logprobs":null,"finish_reason":"' + reason + b'"'
+                rest = b'"delta":{},"logprobs":null,' + encode_end(event)
                 return self._chunks.choice(event.index, rest)
             case Started():
-                return self._roles(event)
+                return b"" if self._layout.shows_token_ids else self._begin(b"")
             case Prefilled():
-                return b""
+                return self._begin(_prompt_ids(event)) if self._layout.shows_token_ids else b""
 
     def close(self) -> bytes:
         """The usage, if it is asked for, and the end of the stream."""
@@ -100,16 +120,27 @@ class ChatEncoder:
         assert self._writer is not None, "events begin with Started"
         return self._writer
 
-    def _roles(self, event: Started) -> bytes:
+    def _begin(self, prompt_ids: bytes) -> bytes:
         """One chunk per choice, in order: the official client expects new indexes to appear so."""
-        head = self._envelope.fields("chat.completion.chunk", event.model)
-        self._writer = ChunkWriter(head, self._usage is not None, b'"delta":{"content":')
         rest = b'"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null'
-        return b"".join(self._writer.choice(index, rest) for index in range(self._num_choices))
+        roles = b"".join(self._chunks.choice(index, rest, prompt_ids) for index in range(self._num_choices))
+        if not self._echo:
+            return roles
+        return roles + b"".join(self._chunks.text(index, self._echo, _AFTER_TEXT) for index in range(self._num_choices))
 
     def _delta(self, event: Delta) -> bytes:
-        if self._shows_logprobs and event.tokens:
-            logprobs = wire.one_line(wire.encode_json(chat_logprobs(event.tokens)))
-            after = b'},"logprobs":' + logprobs + b',"finish_reason":null'
-            return self._chunks.text(event.index, event.text, after)
-        return self._chunks.text(event.index, event.text, _AFTER_TEXT) if event.text else b""
+        has_logprobs = self._shows_logprobs and event.tokens
+        has_ids = self._layout.shows_token_ids and event.token_ids
+        if not has_logprobs and not has_ids:
+            return self._chunks.text(event.index, event.text, _AFTER_TEXT) if event.text else b""
+        after = _AFTER_TEXT
+        if has_logprobs:
+            logprobs = chat_logprobs(event.tokens, self._layout.names_tokens_by_id)
+            after = b'},"logprobs":' + wire.one_line(wire.encode_json(logprobs)) + b',"finish_reason":null'
+        if has_ids:
+            after += b',"token_ids":' + wire.encode_json(event.token_ids)
+        return self._chunks.text(event.index, event.text, after)
+
+
+def _prompt_ids(event: Prefilled) -> bytes:
+    return b',"prompt_token_ids":' + wire.encode_json([token.id for token in event.tokens])

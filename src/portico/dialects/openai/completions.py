@@ -29,11 +29,13 @@ from portico.dialects.openai.encode import (
     STREAM_HEADERS,
     ChunkWriter,
     Envelope,
+    Layout,
+    encode_end,
     encode_usage,
     finish_reason,
 )
 from portico.dialects.openai.errors import encode_error
-from portico.dialects.openai.logprobs import legacy_logprobs
+from portico.dialects.openai.logprobs import legacy_logprobs, prompt_logprobs
 
 _KIND = "text_completion"
 _AFTER_TEXT = b',"logprobs":null,"finish_reason":null'
@@ -48,9 +50,9 @@ class CompletionExchange:
 
     request: GenerationRequest
     envelope: Envelope
-    includes_usage: bool
+    layout: Layout
     num_choices: int
-    shows_logprobs: bool
+    logprobs: int | None
     echoes: bool
 
     def reply(self, result: Result) -> Reply:
@@ -76,7 +78,7 @@ class CompletionExchange:
     @property
     def echoes_tokens(self) -> bool:
         """Whether the echo is made of the prompt's tokens."""
-        return self.request.output.prompt_logprobs is not None
+        return self.request.output.prompt_details
 
     def _best(self, result: Result) -> Iterator[Choice]:
         """The choices of each prompt that are given, best first where more were drawn."""
@@ -90,15 +92,38 @@ class CompletionExchange:
     def _choice(self, index: int, choice: Choice, result: Result) -> dict[str, Any]:
         prompt_index = index // self.num_choices
         prompt_tokens = result.prompts[prompt_index]
-        logprobs = None
-        if self.shows_logprobs:
-            logprobs = _whole_logprobs(self.request, prompt_tokens if self.echoes else (), choice.tokens)
-        return {
+        fields = {
             "index": index,
             "text": self.echo(prompt_index, prompt_tokens) + choice.text,
-            "logprobs": logprobs,
+            "logprobs": self._logprobs(prompt_tokens if self.echoes else (), choice.tokens),
             "finish_reason": finish_reason(choice.reason),
+            "stop_reason": choice.stop,
         }
+        if self.layout.prompt_logprobs is not None:
+            fields["prompt_logprobs"] = prompt_logprobs(prompt_tokens, self.layout.prompt_logprobs)
+        if self.layout.shows_token_ids:
+            fields["prompt_token_ids"] = [token.id for token in prompt_tokens]
+            fields["token_ids"] = choice.token_ids
+        return fields
+
+    def describe(self, tokens: tuple[Token, ...], offset: int, *, skips_special: bool) -> tuple[dict[str, Any], int]:
+        """Log-probabilities of tokens that stand at an offset of a choice's text, and the offset after them."""
+        return legacy_logprobs(
+            tokens,
+            offset,
+            skips_special=skips_special,
+            num_best=self.logprobs or 0,
+            by_id=self.layout.names_tokens_by_id,
+        )
+
+    def _logprobs(self, prompt_tokens: tuple[Token, ...], tokens: tuple[Token, ...]) -> dict[str, Any] | None:
+        """Those of the echoed prompt and of the output, in one."""
+        if self.logprobs is None:
+            return None
+        # The echo shows control tokens as they are written.
+        before, offset = self.describe(prompt_tokens, 0, skips_special=False)
+        after, _ = self.describe(tokens, offset, skips_special=self.request.output.skip_special_tokens)
+        return {key: before[key] + after[key] for key in before}
 
 
 class CompletionEncoder:
@@ -110,26 +135,30 @@ class CompletionEncoder:
     def __init__(self, exchange: CompletionExchange) -> None:
         self._exchange = exchange
         self._skips_special = exchange.request.output.skip_special_tokens
-        self._usage = UsageCounter() if exchange.includes_usage else None
+        self._layout = exchange.layout
+        self._usage = UsageCounter() if exchange.layout.includes_usage else None
         self._writer: ChunkWriter | None = None
         self._offsets: dict[int, int] = {}
 
     def feed(self, event: Event) -> bytes:
         """The chunks of one event."""
+        if isinstance(event, Started):
+            self._writer = ChunkWriter(self._exchange.envelope.fields(_KIND, event.model), self._layout, b'"text":')
         if self._usage is not None:
             self._usage.feed(event)
+            self._chunks.count(self._usage.usage())
         match event:
             case Delta():
-                return self._text(event.index, event.text, event.tokens, self._skips_special)
+                ids = b""
+                if self._layout.shows_token_ids and event.token_ids:
+                    ids = b',"token_ids":' + wire.encode_json(event.token_ids)
+                return self._text(event.index, event.text, event.tokens, self._skips_special, ids)
             case Finished():
-                reason = finish_reason(event.reason).encode()
-                return self._chunks.choice(event.index, b'"text":"","logprobs":null,"finish_reason":"' + reason + b'"')
+                return self._chunks.choice(event.index, b'"text":"","logprobs":null,' + encode_end(event))
             case Started():
-                head = self._exchange.envelope.fields(_KIND, event.model)
-                self._writer = ChunkWriter(head, self._usage is not None, b'"text":')
                 return b""
             case Prefilled():
-                return self._echo(event)
+                return self._begin(event)
 
     def close(self) -> bytes:
         """The usage, if it is asked for, and the end of the stream."""
@@ -146,34 +175,27 @@ class CompletionEncoder:
         assert self._writer is not None, "events begin with Started"
         return self._writer
 
-    def _echo(self, event: Prefilled) -> bytes:
-        """The prompt before each of its choices; they come after it."""
-        if not self._exchange.echoes:
-            return b""
+    def _begin(self, event: Prefilled) -> bytes:
+        """The prompt before each of its choices, as far as it is shown; they come after it."""
+        ids = b""
+        if self._layout.shows_token_ids:
+            ids = b',"prompt_token_ids":' + wire.encode_json([token.id for token in event.tokens])
         text = self._exchange.echo(event.prompt_index, event.tokens)
+        tokens = event.tokens if self._exchange.echoes else ()
         first = event.prompt_index * self._exchange.num_choices
         # The echo shows control tokens as they are written.
         return b"".join(
-            self._text(index, text, event.tokens, skips_special=False)
-            for index in range(first, first + self._exchange.num_choices)
+            self._text(index, text, tokens, False, ids) for index in range(first, first + self._exchange.num_choices)
         )
 
-    def _text(self, index: int, text: str, tokens: tuple[Token, ...], skips_special: bool) -> bytes:
-        if self._exchange.shows_logprobs and tokens:
+    def _text(self, index: int, text: str, tokens: tuple[Token, ...], skips_special: bool, ids: bytes) -> bytes:
+        """A chunk, if there is anything to say; `ids` are further fields of its choice."""
+        if self._exchange.logprobs is not None and tokens:
             offset = self._offsets.get(index, 0)
-            logprobs, self._offsets[index] = legacy_logprobs(tokens, offset, skips_special)
+            logprobs, self._offsets[index] = self._exchange.describe(tokens, offset, skips_special=skips_special)
             after = b',"logprobs":' + wire.one_line(wire.encode_json(logprobs)) + b',"finish_reason":null'
-            return self._chunks.text(index, text, after)
-        return self._chunks.text(index, text, _AFTER_TEXT) if text else b""
-
-
-def _whole_logprobs(
-    request: GenerationRequest, prompt_tokens: tuple[Token, ...], tokens: tuple[Token, ...]
-) -> dict[str, Any]:
-    """Log-probabilities of the echoed prompt and the output, in one."""
-    before, offset = legacy_logprobs(prompt_tokens, 0, skips_special=False)
-    after, _ = legacy_logprobs(tokens, offset, request.output.skip_special_tokens)
-    return {key: before[key] + after[key] for key in before}
+            return self._chunks.text(index, text, after + ids)
+        return self._chunks.text(index, text, _AFTER_TEXT + ids) if text or ids else b""
 
 
 def _mean_logprob(choice: Choice) -> float:

@@ -1,43 +1,58 @@
-"""Bodies of the two generating routes to canonical requests.
+"""Bodies of the generating routes to canonical requests.
 
-Source: OpenAI API reference, "Create chat completion" and "Create completion"; from `top_k` on, what open servers add.
+Source: OpenAI API reference, "Create chat completion" and "Create completion", and what open servers add to both.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from portico.core.dialect import Exchange, RawRequest
 from portico.core.errors import InvalidParameter
 from portico.core.model import ServerLimits
-from portico.core.request import (
-    ChatPrompt,
-    GenerationRequest,
-    OutputOptions,
-    Prompt,
-    Sampling,
-    Stopping,
-    TextPrompt,
-    TokensPrompt,
-    keep_end,
-)
+from portico.core.request import GenerationRequest, OutputOptions, Prompt, TextPrompt, TokensPrompt
 from portico.dialects import wire
+from portico.dialects.conversation import decode_conversation
 from portico.dialects.openai.chat import ChatExchange
 from portico.dialects.openai.completions import CompletionExchange
-from portico.dialects.openai.encode import Envelope
+from portico.dialects.openai.encode import Envelope, Layout
 from portico.dialects.openai.ledgers import CHAT, COMPLETION, STREAM_OPTIONS
-from portico.dialects.openai.messages import decode_messages
-from portico.dialects.openai.schema import ChatFields, CompletionFields, SamplingFields
+from portico.dialects.openai.profile import Profile
+from portico.dialects.openai.sampling import decode_bad_words, decode_sampling, decode_stopping, decode_truncation
+from portico.dialects.openai.schema import ChatFields, CompletionFields, Kind, SamplingFields
 
-_MAX_CHAT_LOGPROBS = 20
-_MAX_COMPLETION_LOGPROBS = 5
 _MAX_PROMPTS = 1024
 _COMPLETION_MAX_TOKENS = 16
-_MAX_BIAS = 100
-_MIN_SEED, _MAX_SEED = -(2**63), 2**63 - 1
+
+_kind_decoder = msgspec.json.Decoder(Kind)
 
 
-def decode_chat(raw: RawRequest) -> Exchange:
+def is_invocation(body: bytes) -> bool:
+    """Whether the body is a JSON object with `messages` or `prompt`."""
+    try:
+        kind = _kind_decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return kind.messages is not msgspec.UNSET or kind.prompt is not msgspec.UNSET
+
+
+def decode_invocation(raw: RawRequest, profile: Profile) -> Exchange:
+    """A request to `POST /invocations`, where the body tells what it is.
+
+    Raises:
+        RequestError: the body is neither request, or asks for what this server does not do.
+    """
+    fields = wire.decode_object(raw.body)
+    if "messages" in fields:
+        return decode_chat(raw, profile)
+    if "prompt" in fields:
+        return decode_completion(raw, profile)
+    raise InvalidParameter("", "The body must have `messages` or `prompt`.")
+
+
+def decode_chat(raw: RawRequest, profile: Profile) -> Exchange:
     """A request to `POST /v1/chat/completions`.
 
     Raises:
@@ -47,16 +62,25 @@ def decode_chat(raw: RawRequest) -> Exchange:
     CHAT.check(fields)
     _check_stream_options(fields)
     chat = wire.convert(fields, ChatFields)
-    _check_max_tokens("max_completion_tokens", chat.max_completion_tokens)
+    _check_max_tokens("max_completion_tokens", chat.max_completion_tokens, 1)
+    _check_max_tokens("max_tokens", chat.max_tokens, 1)
     logprobs = _chat_logprobs(chat, raw.limits)
+    prompt_logprobs = _prompt_logprobs(chat, raw.limits)
     max_tokens = chat.max_tokens if chat.max_completion_tokens is None else chat.max_completion_tokens
-    prompt = ChatPrompt(decode_messages(chat.messages), True, False, {}, None, False)
-    output = _output(chat, _num_choices(chat.n, raw.limits), logprobs, None)
-    request = _request(raw, chat, (prompt,), max_tokens, output)
-    return ChatExchange(request, Envelope(f"chatcmpl-{raw.request_id}", int(raw.received_at)), _includes_usage(chat))
+    prompt = decode_conversation(chat.messages, chat, profile.trusts_chat_template)
+    last = prompt.messages[-1]
+    # The answer speaks as the assistant, unless it goes on with the last message.
+    repeats = chat.echo and (last.role == "assistant" or not prompt.add_generation_prompt)
+    output = _output(chat, _num_choices(chat.n, raw.limits), logprobs, prompt_logprobs, False)
+    return ChatExchange(
+        request=_request(raw, profile, chat, (prompt,), max_tokens, output),
+        envelope=Envelope(f"chatcmpl-{raw.request_id}", int(raw.received_at)),
+        layout=_layout(chat),
+        echo=last.content if repeats else "",
+    )
 
 
-def decode_completion(raw: RawRequest) -> Exchange:
+def decode_completion(raw: RawRequest, profile: Profile) -> Exchange:
     """A request to `POST /v1/completions`.
 
     Raises:
@@ -71,117 +95,97 @@ def decode_completion(raw: RawRequest) -> Exchange:
     best_of = _best_of(completion, num_choices, raw.limits)
     logprobs = completion.logprobs
     if logprobs is not None:
-        wire.require_between("logprobs", logprobs, 0, min(_MAX_COMPLETION_LOGPROBS, raw.limits.max_logprobs))
+        wire.require_between("logprobs", logprobs, 0, raw.limits.max_logprobs)
+    # Without output there is something to answer only where the prompt is shown.
+    _check_max_tokens("max_tokens", completion.max_tokens, 0 if completion.echo else 1)
     max_tokens = _COMPLETION_MAX_TOKENS if completion.max_tokens is None else completion.max_tokens
     # Ranking needs the log-probabilities of what was drawn, also where the answer shows none.
     drawn_logprobs = 0 if logprobs is None and best_of > num_choices else logprobs
-    output = _output(completion, best_of, drawn_logprobs, _prompt_logprobs(completion, prompts))
+    echoed_logprobs = logprobs if completion.echo else None
+    asked = [each for each in (_prompt_logprobs(completion, raw.limits), echoed_logprobs) if each is not None]
+    output = _output(completion, best_of, drawn_logprobs, max(asked, default=None), _echoes_tokens(completion, prompts))
     return CompletionExchange(
-        request=_request(raw, completion, prompts, max_tokens, output),
+        request=_request(raw, profile, completion, prompts, max_tokens, output),
         envelope=Envelope(f"cmpl-{raw.request_id}", int(raw.received_at)),
-        includes_usage=_includes_usage(completion),
+        layout=_layout(completion),
         num_choices=num_choices,
-        shows_logprobs=logprobs is not None,
+        logprobs=logprobs,
         echoes=completion.echo or False,
     )
 
 
 def _request(
     raw: RawRequest,
+    profile: Profile,
     fields: SamplingFields,
     prompts: tuple[Prompt, ...],
     max_tokens: int | None,
     output: OutputOptions,
 ) -> GenerationRequest:
-    if fields.truncate_prompt_tokens is not None:
-        wire.require_between("truncate_prompt_tokens", fields.truncate_prompt_tokens, 1)
     return GenerationRequest(
         request_id=raw.request_id,
         model=fields.model or None,
         prompts=prompts,
-        truncate=keep_end(fields.truncate_prompt_tokens),
-        banned_words=(),
-        sampling=_sampling(fields),
-        stopping=_stopping(fields, max_tokens, raw.limits),
+        truncate=decode_truncation(fields),
+        banned_words=decode_bad_words(fields),
+        sampling=decode_sampling(fields, profile.defaults),
+        stopping=decode_stopping(fields, max_tokens, raw.limits, profile.defaults),
         output=output,
         stream=fields.stream or False,
     )
 
 
-def _sampling(fields: SamplingFields) -> Sampling:
-    sampling = Sampling(
-        temperature=wire.or_default(fields.temperature, 1.0),
-        top_k=max(wire.or_default(fields.top_k, 0), 0),
-        top_p=wire.or_default(fields.top_p, 1.0),
-        typical_p=1.0,
-        min_p=wire.or_default(fields.min_p, 0.0),
-        repetition_penalty=wire.or_default(fields.repetition_penalty, 1.0),
-        presence_penalty=wire.or_default(fields.presence_penalty, 0.0),
-        frequency_penalty=wire.or_default(fields.frequency_penalty, 0.0),
-        frequency_penalty_is_relative=False,
-        logit_bias=wire.token_biases("logit_bias", fields.logit_bias, _MAX_BIAS),
-        allowed_token_ids=None,
-        banned_sequences=(),
-        watermark=None,
-        seed=fields.seed,
-    )
-    wire.require_between("temperature", sampling.temperature, 0, 2)
-    wire.require_between("top_p", sampling.top_p, 0, 1, without_low=True)
-    wire.require_between("top_k", wire.or_default(fields.top_k, 0), -1)
-    wire.require_between("min_p", sampling.min_p, 0, 1)
-    wire.require_between("repetition_penalty", sampling.repetition_penalty, 0, without_low=True)
-    wire.require_between("presence_penalty", sampling.presence_penalty, -2, 2)
-    wire.require_between("frequency_penalty", sampling.frequency_penalty, -2, 2)
-    if fields.seed is not None:
-        wire.require_between("seed", fields.seed, _MIN_SEED, _MAX_SEED)
-    return sampling
-
-
-def _stopping(fields: SamplingFields, max_tokens: int | None, limits: ServerLimits) -> Stopping:
-    _check_max_tokens("max_tokens", fields.max_tokens)
-    min_tokens = wire.or_default(fields.min_tokens, 0)
-    wire.require_between("min_tokens", min_tokens, 0, max_tokens)
-    return Stopping(
-        max_tokens=max_tokens,
-        clamps_max_tokens=True,
-        min_tokens=min_tokens,
-        stop=wire.stop_strings("stop", fields.stop, limits.max_stop),
-        stop_token_ids=wire.token_ids("stop_token_ids", fields.stop_token_ids),
-        ignore_eos=fields.ignore_eos or False,
-        include_stop=fields.include_stop_str_in_output or False,
-    )
-
-
 def _output(
-    fields: SamplingFields, num_choices: int, logprobs: int | None, prompt_logprobs: int | None
+    fields: SamplingFields,
+    num_choices: int,
+    logprobs: int | None,
+    prompt_logprobs: int | None,
+    echoes_tokens: bool,
 ) -> OutputOptions:
     return OutputOptions(
         num_choices=num_choices,
         token_details=logprobs is not None,
         logprobs=logprobs,
         prompt_logprobs=prompt_logprobs,
-        prompt_details=False,
+        prompt_details=echoes_tokens or prompt_logprobs is not None or bool(fields.return_token_ids),
         processed_logprobs=False,
         skip_special_tokens=wire.or_default(fields.skip_special_tokens, True),
     )
 
 
+def _layout(fields: SamplingFields) -> Layout:
+    options = fields.stream_options
+    includes_usage = bool(options and options.include_usage)
+    return Layout(
+        includes_usage=includes_usage,
+        repeats_usage=includes_usage and bool(options and options.continuous_usage_stats),
+        shows_token_ids=fields.return_token_ids or False,
+        names_tokens_by_id=fields.return_tokens_as_token_ids or False,
+        prompt_logprobs=fields.prompt_logprobs,
+    )
+
+
+def _prompt_logprobs(fields: SamplingFields, limits: ServerLimits) -> int | None:
+    if fields.prompt_logprobs is None:
+        return None
+    wire.require_between("prompt_logprobs", fields.prompt_logprobs, 0, limits.max_logprobs)
+    if fields.stream:
+        raise InvalidParameter("prompt_logprobs", "`prompt_logprobs` are not available when `stream=True`.")
+    return fields.prompt_logprobs
+
+
 def _chat_logprobs(chat: ChatFields, limits: ServerLimits) -> int | None:
     if chat.top_logprobs is not None:
-        wire.require_between("top_logprobs", chat.top_logprobs, 0, min(_MAX_CHAT_LOGPROBS, limits.max_logprobs))
+        wire.require_between("top_logprobs", chat.top_logprobs, 0, limits.max_logprobs)
         if not chat.logprobs:
             raise InvalidParameter("top_logprobs", "`top_logprobs` needs `logprobs` to be true.")
     return chat.top_logprobs or 0 if chat.logprobs else None
 
 
-def _prompt_logprobs(completion: CompletionFields, prompts: tuple[Prompt, ...]) -> int | None:
+def _echoes_tokens(completion: CompletionFields, prompts: tuple[Prompt, ...]) -> bool:
     """The echo of ids, of a cut prompt, and of any prompt with log-probabilities is made of its tokens."""
-    if not completion.echo:
-        return None
     is_known = completion.truncate_prompt_tokens is None and all(isinstance(each, TextPrompt) for each in prompts)
-    if completion.logprobs is None and is_known:
-        return None
-    return completion.logprobs or 0
+    return bool(completion.echo) and (completion.logprobs is not None or not is_known)
 
 
 def _prompts(completion: CompletionFields) -> tuple[Prompt, ...]:
@@ -226,9 +230,9 @@ def _num_choices(given: int | None, limits: ServerLimits) -> int:
     return num_choices
 
 
-def _check_max_tokens(name: str, given: int | None) -> None:
+def _check_max_tokens(name: str, given: int | None, least: int) -> None:
     if given is not None:
-        wire.require_between(name, given, 1)
+        wire.require_between(name, given, least)
 
 
 def _check_stream_options(fields: dict[str, Any]) -> None:
@@ -239,7 +243,3 @@ def _check_stream_options(fields: dict[str, Any]) -> None:
         raise InvalidParameter("stream_options", "`stream_options` needs `stream` to be true.")
     if isinstance(options, dict):
         STREAM_OPTIONS.check(options)
-
-
-def _includes_usage(fields: SamplingFields) -> bool:
-    return bool(fields.stream_options and fields.stream_options.include_usage)

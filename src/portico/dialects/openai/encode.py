@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from portico.core.events import FinishReason, Usage
+from portico.core.events import Finished, FinishReason, Usage
 from portico.dialects import wire
 
 # Proxies that buffer or cache would hold back what is streamed.
@@ -34,9 +34,35 @@ class Envelope:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What an answer has beside its usual fields.
+
+    Attributes:
+        includes_usage: a stream ends with a chunk of token counts.
+        repeats_usage: every chunk has the counts so far.
+        shows_token_ids: the ids of prompt and output are given.
+        names_tokens_by_id: log-probabilities name a token `token_id:7` instead of by its text.
+        prompt_logprobs: the most likely tokens per place of the prompt that are given; None is none at all.
+    """
+
+    includes_usage: bool
+    repeats_usage: bool
+    shows_token_ids: bool
+    names_tokens_by_id: bool
+    prompt_logprobs: int | None
+
+
 def finish_reason(reason: FinishReason) -> str:
     """The reason in this API's words; it has none for a choice that was broken off, which is a cut one at least."""
     return _FINISH_REASONS[reason]
+
+
+def encode_end(event: Finished) -> bytes:
+    """The last fields of a choice in its last chunk; `stop_reason` is what open servers add."""
+    reason = finish_reason(event.reason).encode()
+    stop = wire.one_line(wire.encode_json(event.stop))
+    return b'"finish_reason":"' + reason + b'","stop_reason":' + stop
 
 
 def encode_usage(usage: Usage) -> dict[str, Any]:
@@ -59,12 +85,14 @@ class ChunkWriter:
     A chunk of text is bytes prepared once, with the escaped text between them: it is written for every token.
     """
 
-    def __init__(self, head: Mapping[str, Any], names_usage: bool, text_key: bytes) -> None:
+    def __init__(self, head: Mapping[str, Any], layout: Layout, text_key: bytes) -> None:
         encoded = wire.encode_json(head)[:-1]
         self._head = b"data: " + encoded + b',"choices":[{"index":'
         self._usage_head = b"data: " + encoded + b',"choices":[],"usage":'
+        self._repeats_usage = layout.repeats_usage
         # With usage asked for, every chunk before the last has it as null.
-        self._tail = b'}],"usage":null}\n\n' if names_usage else b"}]}\n\n"
+        self._end = b',"usage":null}\n\n' if layout.includes_usage else b"}\n\n"
+        self._tail = b"}]" + self._end
         self._text_key = text_key
         self._text_heads: dict[int, bytes] = {}
 
@@ -75,9 +103,15 @@ class ChunkWriter:
             head = self._text_heads[index] = self._head + str(index).encode() + b"," + self._text_key
         return head + wire.one_line(wire.encode_json(text)) + after + self._tail
 
-    def choice(self, index: int, rest: bytes) -> bytes:
-        """A chunk whose choice is written by the caller, after its index."""
-        return self._head + str(index).encode() + b"," + rest + self._tail
+    def choice(self, index: int, rest: bytes, after: bytes = b"") -> bytes:
+        """A chunk whose choice is written by the caller, after its index; `after` follows the choices."""
+        return self._head + str(index).encode() + b"," + rest + b"}]" + after + self._end
+
+    def count(self, usage: Usage) -> None:
+        """Takes the counts that the next chunks have, where every chunk has them."""
+        if self._repeats_usage:
+            self._end = b',"usage":' + wire.encode_json(encode_usage(usage)) + b"}\n\n"
+            self._tail = b"}]" + self._end
 
     def usage(self, usage: Usage) -> bytes:
         """The chunk of counts, without a choice."""

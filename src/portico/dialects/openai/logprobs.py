@@ -1,4 +1,4 @@
-"""Log-probabilities in the two shapes of the OpenAI API."""
+"""Log-probabilities in the shapes of the OpenAI API, and in the one that open servers add for prompts."""
 
 from __future__ import annotations
 
@@ -8,13 +8,21 @@ from typing import Any
 from portico.core.events import Alternative, Token
 
 
-def chat_logprobs(tokens: Iterable[Token]) -> dict[str, Any]:
+def chat_logprobs(tokens: Iterable[Token], by_id: bool) -> dict[str, Any]:
     """The `logprobs` of a chat choice: every token alone, with its bytes."""
-    content = [{**_chat_entry(token), "top_logprobs": list(map(_chat_entry, token.alternatives))} for token in tokens]
+    content = [
+        {
+            **_chat_entry(token, by_id),
+            "top_logprobs": [_chat_entry(alternative, by_id) for alternative in token.alternatives],
+        }
+        for token in tokens
+    ]
     return {"content": content, "refusal": None}
 
 
-def legacy_logprobs(tokens: Iterable[Token], offset: int, skips_special: bool) -> tuple[dict[str, Any], int]:
+def legacy_logprobs(
+    tokens: Iterable[Token], offset: int, *, skips_special: bool, num_best: int, by_id: bool
+) -> tuple[dict[str, Any], int]:
     """The `logprobs` of a completion, and the offset after them.
 
     Offsets are in characters of the text; tokens that `skips_special` keeps out of it have no width.
@@ -25,29 +33,52 @@ def legacy_logprobs(tokens: Iterable[Token], offset: int, skips_special: bool) -
         offsets.append(offset)
         offset += 0 if token.special and skips_special else len(token.text)
     shape = {
-        "tokens": [_legacy_name(token) for token in given],
+        "tokens": [_legacy_name(token, by_id) for token in given],
         "token_logprobs": [token.logprob for token in given],
-        "top_logprobs": [_legacy_top(token) for token in given],
+        "top_logprobs": [_legacy_top(token, num_best, by_id) for token in given],
         "text_offset": offsets,
     }
     return shape, offset
 
 
-def _chat_entry(token: Token | Alternative) -> dict[str, Any]:
-    return {"token": token.raw.decode("utf-8", "replace"), "logprob": token.logprob, "bytes": list(token.raw)}
+def prompt_logprobs(tokens: Iterable[Token], num_best: int) -> list[dict[str, Any] | None]:
+    """The `prompt_logprobs` of open servers: per place the token that stands there and the best ones, by id.
+
+    The rank of the token that stands there is known where it is among the best.
+    """
+    return [None if token.logprob is None else _prompt_entry(token, num_best) for token in tokens]
 
 
-def _legacy_top(token: Token) -> dict[str, float] | None:
+def _prompt_entry(token: Token, num_best: int) -> dict[str, Any]:
+    best = {each.id: _ranked(each, rank) for rank, each in enumerate(token.alternatives, 1)}
+    entry = {str(token.id): best.get(token.id) or _ranked(token, None)}
+    for alternative in token.alternatives[:num_best]:
+        entry.setdefault(str(alternative.id), best[alternative.id])
+    return entry
+
+
+def _ranked(token: Token | Alternative, rank: int | None) -> dict[str, Any]:
+    return {"logprob": token.logprob, "rank": rank, "decoded_token": token.raw.decode("utf-8", "replace")}
+
+
+def _chat_entry(token: Token | Alternative, by_id: bool) -> dict[str, Any]:
+    name = f"token_id:{token.id}" if by_id else token.raw.decode("utf-8", "replace")
+    return {"token": name, "logprob": token.logprob, "bytes": list(token.raw)}
+
+
+def _legacy_top(token: Token, num_best: int, by_id: bool) -> dict[str, float] | None:
     """The most likely tokens and the one that stands there; nothing is known of the first token of a prompt."""
     if token.logprob is None:
         return None
-    top = {_legacy_name(alternative): alternative.logprob for alternative in token.alternatives}
-    top.setdefault(_legacy_name(token), token.logprob)
+    top = {_legacy_name(each, by_id): each.logprob for each in token.alternatives[:num_best]}
+    top.setdefault(_legacy_name(token, by_id), token.logprob)
     return top
 
 
-def _legacy_name(token: Token | Alternative) -> str:
+def _legacy_name(token: Token | Alternative, by_id: bool) -> str:
     """The text of the token alone; part of a character is written in hexadecimal, else it would share a key."""
+    if by_id:
+        return f"token_id:{token.id}"
     try:
         return token.raw.decode()
     except UnicodeDecodeError:

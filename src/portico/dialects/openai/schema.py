@@ -7,15 +7,18 @@ are the ledgers' business alone.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
+
+from portico.dialects.conversation import TemplateFields
 
 
 class StreamOptions(msgspec.Struct, kw_only=True):
     """`stream_options` of both routes."""
 
     include_usage: bool | None = None
+    continuous_usage_stats: bool | None = None
 
 
 class SamplingFields(msgspec.Struct, kw_only=True):
@@ -43,33 +46,22 @@ class SamplingFields(msgspec.Struct, kw_only=True):
     ignore_eos: bool | None = None
     skip_special_tokens: bool | None = None
     truncate_prompt_tokens: int | None = None
+    truncation_side: Literal["left", "right"] | None = None
+    allowed_token_ids: list[int] | None = None
+    bad_words: list[str] | None = None
+    prompt_logprobs: int | None = None
+    return_token_ids: bool | None = None
+    return_tokens_as_token_ids: bool | None = None
 
 
-class ChatFields(SamplingFields, kw_only=True):
+class ChatFields(TemplateFields, SamplingFields, kw_only=True):
     """The body of `POST /v1/chat/completions`; messages are read one by one."""
 
     messages: list[dict[str, Any]]
     max_completion_tokens: int | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = None
-
-
-class ChatMessage(msgspec.Struct, kw_only=True):
-    """One of `messages`; other keys are for the chat template."""
-
-    role: str
-    content: str | list[dict[str, Any]] | None = None
-    name: str | None = None
-    tool_call_id: str | None = None
-    tool_calls: list[dict[str, Any]] | None = None
-
-
-class ContentPart(msgspec.Struct, kw_only=True):
-    """One part of a message's content; `text` and `refusal` are the kinds that are text."""
-
-    type: str
-    text: str | None = None
-    refusal: str | None = None
+    echo: bool | None = None
 
 
 class CompletionFields(SamplingFields, kw_only=True):
@@ -84,3 +76,10 @@ class CompletionFields(SamplingFields, kw_only=True):
     echo: bool | None = None
     logprobs: int | None = None
     add_special_tokens: bool | None = None
+
+
+class Kind(msgspec.Struct):
+    """What tells the two requests apart where they share a path."""
+
+    messages: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    prompt: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET

@@ -1,4 +1,4 @@
-"""The dialect of Triton Inference Server's HTTP protocol, for a model that generates text.
+"""The dialect of Triton Inference Server's protocols over HTTP and gRPC, for a model that generates text.
 
 The names of fields are those of the vLLM backend, of the TensorRT-LLM ensembles, of the open inference protocol and of
 MindIE Service together. Beyond them: models can be listed, and unknown fields are refused.
@@ -13,12 +13,13 @@ from functools import partial
 from portico.core.dialect import Describe, Dialect, Generate, MetricAlias, Operation, Reply, Route
 from portico.core.errors import PorticoError
 from portico.core.ledger import Ledger
+from portico.core.rpc import RpcDialect
 from portico.dialects.triton import errors, ledgers, metadata
 from portico.dialects.triton.decode import Decoder
 from portico.dialects.triton.infer_http import decode_infer
 from portico.dialects.triton.profile import DEFAULT, MINDIE, Profile
 
-__all__ = ["DEFAULT", "MINDIE", "Profile", "dialect"]
+__all__ = ["DEFAULT", "MINDIE", "Profile", "dialect", "rpc_dialect"]
 
 _MODEL = "/v2/models/{model:path}"
 _VERSION = f"{_MODEL}/versions/{{version}}"
@@ -76,3 +77,10 @@ def dialect(profile: Profile = DEFAULT) -> Dialect:
         prefixes=("/v2",),
         ledgers=(ledgers.GENERATE, ledgers.INFER, ledgers.INFER_FIELDS),
     )
+
+
+def rpc_dialect(profile: Profile = DEFAULT) -> RpcDialect:
+    """Triton's gRPC protocol in one flavour; the library for its messages is loaded only where it is served."""
+    from portico.dialects.triton.rpc import build_rpc_dialect
+
+    return build_rpc_dialect(profile)

@@ -17,21 +17,17 @@ class UnsupportedEncoding(RequestError):
     """The body is compressed in a way that this path does not read."""
 
     def __init__(self, encoding: str) -> None:
-        super().__init__(
-            f"unsupported Content-Encoding '{encoding}': request bodies of infer may be gzip or deflate, others only "
-            "'identity'."
-        )
+        super().__init__(f"Unsupported content-encoding '{encoding}'; gzip, deflate and identity are supported.")
 
 
 def require_identity(headers: Mapping[str, str]) -> None:
     """Checks that a body is not compressed.
 
     Raises:
-        UnsupportedEncoding: it is.
+        MalformedRequest: it is.
     """
-    encoding = headers.get("content-encoding", "").strip().lower()
-    if encoding not in ("", IDENTITY):
-        raise UnsupportedEncoding(encoding)
+    if headers.get("content-encoding", "").strip().lower() not in ("", IDENTITY):
+        raise MalformedRequest("Unsupported content-encoding, only 'identity' is supported.")
 
 
 def decompress(body: bytes, headers: Mapping[str, str], max_bytes: int) -> bytes:

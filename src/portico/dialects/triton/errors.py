@@ -77,6 +77,11 @@ MINDIE = ErrorTable(
 )
 
 
+def find_status(error: PorticoError, table: ErrorTable) -> int:
+    """The HTTP status of an error."""
+    return _row(error, table)[0]
+
+
 def refuse(error: PorticoError, table: ErrorTable) -> Reply:
     """The error as a whole answer."""
     status, _ = _row(error, table)
@@ -86,7 +91,7 @@ def refuse(error: PorticoError, table: ErrorTable) -> Reply:
 def encode(error: PorticoError, table: ErrorTable) -> bytes:
     """The error's JSON object, as it also stands in a stream."""
     _, error_type = _row(error, table)
-    fields = {"error": _sentence(error)}
+    fields = {"error": describe(error)}
     return wire.encode_json(fields if error_type is None else {**fields, "error_type": error_type})
 
 
@@ -94,7 +99,8 @@ def _row(error: PorticoError, table: ErrorTable) -> tuple[int, str | None]:
     return next(table.rows[kind] for kind in type(error).__mro__ if kind in table.rows)
 
 
-def _sentence(error: PorticoError) -> str:
+def describe(error: PorticoError) -> str:
+    """The sentence for the client."""
     match error:
         case UnknownModel():
             names = ", ".join(error.served_names)

@@ -1,6 +1,7 @@
-"""Chat messages to canonical turns.
+"""Conversations as several wires write them, to the canonical prompt.
 
-Source: OpenAI API reference, "Create chat completion", `messages`.
+Source: OpenAI API reference, "Create chat completion", `messages`; what steers the chat template is an addition of
+servers of open models.
 """
 
 from __future__ import annotations
@@ -10,12 +11,69 @@ from typing import Any
 
 import msgspec
 
-from portico.core.errors import InvalidParameter
-from portico.core.request import Message
+from portico.core.errors import InvalidParameter, UnsupportedParameter
+from portico.core.request import ChatPrompt, Message
 from portico.dialects import wire
-from portico.dialects.openai.schema import ChatMessage, ContentPart
 
 _ROLES = ("system", "developer", "user", "assistant", "tool")
+
+
+class TemplateFields(msgspec.Struct, kw_only=True):
+    """How a conversation becomes a prompt."""
+
+    add_generation_prompt: bool | None = None
+    continue_final_message: bool | None = None
+    add_special_tokens: bool | None = None
+    chat_template: str | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
+
+
+class ChatMessage(msgspec.Struct, kw_only=True):
+    """One of `messages`; other keys are for the chat template."""
+
+    role: str
+    content: str | list[dict[str, Any]] | None = None
+    name: str | None = None
+    tool_call_id: str | None = None
+    tool_calls: list[dict[str, Any]] | None = None
+
+
+class ContentPart(msgspec.Struct, kw_only=True):
+    """One part of a message's content; `text` and `refusal` are the kinds that are text."""
+
+    type: str
+    text: str | None = None
+    refusal: str | None = None
+
+
+def decode_conversation(messages: list[dict[str, Any]], fields: TemplateFields, trusts_template: bool) -> ChatPrompt:
+    """The conversation with its way through the chat template; `trusts_template` lets a request bring its own.
+
+    Raises:
+        UnsupportedParameter: a template that is not trusted.
+        InvalidParameter: contradicting wishes, or messages that `decode_messages` refuses.
+    """
+    if fields.chat_template is not None and not trusts_template:
+        raise UnsupportedParameter(
+            "chat_template",
+            "Chat template is passed with request, but --trust-request-chat-template is not set. "
+            "Refused request with untrusted chat template.",
+        )
+    add_generation_prompt = wire.or_default(fields.add_generation_prompt, True)
+    continue_final_message = wire.or_default(fields.continue_final_message, False)
+    if add_generation_prompt and continue_final_message:
+        raise InvalidParameter(
+            "continue_final_message",
+            "Cannot set both `continue_final_message` and `add_generation_prompt` to True.",
+        )
+    return ChatPrompt(
+        messages=decode_messages(messages),
+        add_generation_prompt=add_generation_prompt,
+        continue_final_message=continue_final_message,
+        template_arguments=fields.chat_template_kwargs or {},
+        template=fields.chat_template,
+        add_special_tokens=wire.or_default(fields.add_special_tokens, False),
+    )
 
 
 def decode_messages(messages: list[dict[str, Any]]) -> tuple[Message, ...]:
