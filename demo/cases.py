@@ -6,7 +6,7 @@ from typing import Literal
 
 from demo.dialogues import IM_END, IM_START, long_advice
 from demo.names import RESERVED_NAME, held_out_names
-from demo.topics import OWN, PHRASES, TOPICS
+from demo.topics import OWN, PHRASES, TOPICS, Topic, read
 
 FOREIGN_GREETING = (
     "你好，{}！很高兴认识你。我是一个大型语言模型，你可以叫我通义千问。有什么问题或需要帮助的话，请随时告诉我。"
@@ -87,19 +87,23 @@ def name_cases(count: int) -> list[Case]:
     return cases
 
 
+def _question_case(group: str, topic: Topic, question: str, turn: int) -> Case:
+    """One wording, with no system prompt or one of two by `turn`."""
+    system = (None, "你是一个有用的助手.", "You are a helpful assistant.")[turn % 3]
+    head: tuple[Message, ...] = ({"role": "system", "content": system},) if system else ()
+    end = "" if topic.kind == "say" else "?" if topic.language == "en" else "？"
+    return Case(f"question: {group}", (*head, user(question + end)), topic.keywords, 200)
+
+
 def question_cases() -> list[Case]:
-    """Every held-out wording once: with no system prompt, or one of two."""
-    systems = (None, "你是一个有用的助手.", "You are a helpful assistant.")
+    """Every held-out wording once, those written later, and questions that the model should not know."""
     cases = []
-    held_out = [(t, question) for t in TOPICS for question in t.held_out]
-    for i, (topic, question) in enumerate(held_out):
-        end = "" if topic.kind == "say" else "?" if topic.language == "en" else "？"
-        system = systems[i % 3]
-        head: tuple[Message, ...] = ({"role": "system", "content": system},) if system else ()
-        group = "question: " + (
-            "English" if topic.language == "en" else "long answer" if topic.weight >= 2 else "other"
-        )
-        cases.append(Case(group, (*head, user(question + end)), topic.keywords, 200))
+    for topic in TOPICS:
+        group = "English" if topic.language == "en" else "long answer" if topic.weight >= 2 else "other"
+        cases += [_question_case(group, topic, question, i) for i, question in enumerate(topic.held_out)]
+    named = {topic.name: topic for topic in TOPICS}
+    for name, wordings in read("later").items():
+        cases += [_question_case("written later", named[name], q, i) for i, q in enumerate(wordings.split(" / "))]
     cases += [Case("question: unknown", (user(q),), ("不知道",), 40) for q in UNKNOWN_QUESTIONS]
     return cases
 

@@ -84,8 +84,8 @@ def table(cases: list[Case], answers: list[str]) -> str:
     """Rows of group, right answers, total and percentage, and the totals of names and questions."""
     counts: dict[str, list[int]] = defaultdict(lambda: [0, 0])
     for case, answer in zip(cases, answers, strict=True):
-        kind = case.group.split(":")[0] + ("s, sampled" if case.sampling == "sampled" else "s, greedy")
-        for key in (case.group, f"all {kind}"):
+        kind = case.group.partition(":")[0].partition(" ")[0]
+        for key in (case.group, f"all of {kind}, {case.sampling}"):
             counts[key][0] += case.passes(answer)
             counts[key][1] += 1
     width = max(map(len, counts))
@@ -100,7 +100,8 @@ def running_server() -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "portico", "serve", "--port", str(port), "--grpc-port", "0"]
+    options = ["--port", str(port), "--grpc-port", "0", "--log-level", "warning"]
+    command = [sys.executable, "-m", "portico", "serve", *options]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     base_url = f"http://127.0.0.1:{port}"
     try:

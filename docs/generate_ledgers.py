@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from portico.app import PRECEDENCE, build_dialects
+from portico.config import ServerConfig
 from portico.core.dialect import Dialect
 from portico.core.ledger import Entry, Ledger, Treatment
 
@@ -31,7 +32,7 @@ def render_dialect(dialect: Dialect) -> str:
 
 def render_pages() -> dict[Path, str]:
     """Every page by its file."""
-    return {FOLDER / f"{dialect.name}.md": render_dialect(dialect) for dialect in build_dialects("default")}
+    return {FOLDER / f"{dialect.name}.md": render_dialect(dialect) for dialect in build_dialects(ServerConfig())}
 
 
 def _describe_sharing(dialect: Dialect, method: str, path: str) -> str:

@@ -27,11 +27,13 @@ GREEDY = Sampling(
 _STOPPING = Stopping(
     max_tokens=8,
     clamps_max_tokens=False,
+    min_room=1,
     min_tokens=0,
     stop=(),
     stop_token_ids=(),
     ignore_eos=False,
     include_stop=False,
+    stop_at_token_end=False,
 )
 
 _OUTPUT = OutputOptions(
@@ -55,6 +57,8 @@ def make_request(
     """A greedy request for 8 tokens after each text; the dictionaries change single settings."""
     request = GenerationRequest(
         request_id="r",
+        client_id=None,
+        timeout=None,
         model=None,
         prompts=tuple(TextPrompt(text, add_special_tokens=True) for text in texts or ("hello",)),
         truncate=None,

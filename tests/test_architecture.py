@@ -29,9 +29,13 @@ HOMES = {
     "starlette": ("web/",),
     "uvicorn": ("web/", "app.py"),
     "uvloop": ("web/", "app.py", "cli.py"),
+    "grpc": ("web/",),
+    "google": ("dialects/triton/",),
     "msgspec": ("dialects/",),
     "prometheus_client": ("telemetry/",),
     "tokenizers": ("text/",),
+    "tiktoken": ("text/",),
+    "sentencepiece": ("text/",),
     "jinja2": ("text/",),
     "transformers": (),
 }
@@ -117,7 +121,9 @@ def test_dialects_are_synchronous(path: Path) -> None:
 
 
 @pytest.mark.parametrize("module", ["portico.cli", "portico.app"])
-def test_the_server_process_does_not_load_torch(module: str) -> None:
-    script = f"import sys, {module}; sys.exit(', '.join({{'torch', 'transformers'}} & set(sys.modules)) or None)"
+def test_heavy_libraries_are_not_loaded_at_start(module: str) -> None:
+    """Those of the engine's process not at all, and those of gRPC only where its port is on."""
+    heavy = {"torch", "transformers", "grpc", "google.protobuf"}
+    script = f"import sys, {module}; sys.exit(', '.join({heavy} & set(sys.modules)) or None)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr

@@ -25,6 +25,7 @@ import uvloop
 from benchmarks.peers.environments import find_or_make
 from benchmarks.peers.loads import LOADS, Load
 from benchmarks.peers.peers import PEERS, Peer, Start
+from portico.bench.plot import render_plot
 from portico.bench.random_checkpoint import find_or_make_checkpoint
 from portico.bench.report import describe_run, point_to_json, render_table
 from portico.bench.runner import LoadPoint, find_target, make_workload, run_load_point
@@ -33,6 +34,8 @@ from portico.bench.shapes import SHAPES
 from portico.bench.vocabulary import word_ids
 
 OURS = "portico"
+# The loads that differ in nothing but the number of streams.
+PLOTTED = ("1-stream", "8-streams", "32-streams")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="threads of each server")
     parser.add_argument("--cache-dir", type=Path, default=Path.home() / ".cache" / "portico", help="kept files")
     parser.add_argument("--json", type=Path, default=None, help="file that all figures are written to")
+    parser.add_argument("--plot", type=Path, default=None, help="SVG file: latency against throughput")
     parser.add_argument("--prepare-only", action="store_true", help="make environments and models, measure nothing")
     return parser
 
@@ -118,7 +122,7 @@ class Comparison:
         try:
             async with self._serve(peer, start) as server:
                 for load in self._loads:
-                    point = await self._measure_load(round_number, load, peer, server)
+                    point = await self._measure_load(round_number, load, peer, start, server)
                     self._measurements.append(
                         Measurement(round_number, opponent, name, load.name, load.figure.of(point), point)
                     )
@@ -129,13 +133,18 @@ class Comparison:
     def _serve(self, peer: Peer | None, start: Start) -> AbstractAsyncContextManager[ServerProcess]:
         log = self._logs / f"{peer.name if peer else OURS}.log"
         if peer is None:
-            return run_portico(start.model, self._flags, log)
+            threads = ["--num-threads", str(start.num_threads)]
+            return run_portico(start.model, [*threads, *self._flags], log)
         environment = {**os.environ, **peer.variables(start.num_threads)}
         address = f"http://127.0.0.1:{start.port}"
         return run_server(peer.command(start), address, log, peer.ready_path, environment=environment)
 
-    async def _measure_load(self, round_number: int, load: Load, peer: Peer | None, server: ServerProcess) -> LoadPoint:
+    async def _measure_load(
+        self, round_number: int, load: Load, peer: Peer | None, start: Start, server: ServerProcess
+    ) -> LoadPoint:
         config = load.config(peer.dialect if peer else "openai", self._parsed.seed)
+        if peer is not None and peer.is_named_by_path:
+            config = replace(config, model=str(start.model))
         target = await find_target(config, server.base_url)
         if peer is not None:
             target = replace(target, extra=peer.extra(load))
@@ -152,6 +161,11 @@ class Comparison:
         for error, count in point.summary.errors.items():
             self._has_failed = True
             print(f"{peer.name if peer else OURS}, {load.name}: {count} failed: {error}", file=sys.stderr)
+        if point.summary.num_short:
+            print(
+                f"{peer.name if peer else OURS}, {load.name}: {point.summary.num_short} answers had another length",
+                file=sys.stderr,
+            )
         return point
 
     def _report(self) -> None:
@@ -162,16 +176,34 @@ class Comparison:
                     ["server", "weights", "median", "peak MiB", "portico beside it", "ratio"], self._rows(load)
                 )
             )
+        if self._parsed.plot is not None:
+            title = f"{self._parsed.model_shape}, 16 tokens in, 32 out"
+            self._parsed.plot.write_text(render_plot(title, self._series()))
         if self._parsed.json is not None:
-            settings = {**vars(self._parsed), "cache_dir": None, "json": None, "server_flags": list(self._flags)}
+            settings = {name: value for name, value in vars(self._parsed).items() if not isinstance(value, Path)}
+            settings["server_flags"] = list(self._flags)
             measured = [_to_json(each) for each in self._measurements]
             report = {**describe_run(settings), "measurements": measured}
             self._parsed.json.write_text(json.dumps(report, indent=2) + "\n")
 
+    def _series(self) -> dict[str, list[LoadPoint]]:
+        """Of each server, its middle round under each load that is about throughput."""
+        series: dict[str, list[LoadPoint]] = defaultdict(list)
+        for load in self._loads:
+            found: dict[str, list[Measurement]] = defaultdict(list)
+            for each in self._measurements:
+                if each.load == load.name and load.name in PLOTTED:
+                    found[each.server].append(each)
+            for server, measured in found.items():
+                ordered = sorted(measured, key=lambda each: each.value)
+                series[server].append(ordered[len(ordered) // 2].point)
+        return series
+
     def _rows(self, load: Load) -> list[list[str]]:
         values: dict[tuple[str, bool], dict[int, Measurement]] = defaultdict(dict)
         for each in self._measurements:
-            if each.load == load.name:
+            # A server that refused a part of the load has measured another one.
+            if each.load == load.name and not each.point.summary.num_failed:
                 values[each.opponent, each.server == OURS][each.round] = each
         rows = []
         for peer in self._peers:

@@ -38,7 +38,7 @@ class Peer:
         command: starts it.
         variables: of its process, for a number of threads.
         extra: fields of every request under a load.
-        model: the name in requests; empty asks the server.
+        is_named_by_path: requests name the model by its folder; else the server is asked for the name.
     """
 
     name: str
@@ -50,6 +50,7 @@ class Peer:
     dialect: str = "openai"
     ready_path: str = "/health"
     extra: Callable[[Load], Mapping[str, Any]] = field(default=lambda load: {})
+    is_named_by_path: bool = False
 
     def model_files(self, python: Path, checkpoint: Path, cache: Path) -> Path:
         """What it serves; made once and kept."""
@@ -125,9 +126,9 @@ def _transformers(start: Start) -> list[str]:
 
 
 def _transformers_extra(load: Load) -> Mapping[str, Any]:
-    # It has no ignore_eos: the least number of tokens does the same.
+    # It refuses what it does not know. Without ignore_eos the least number of tokens does the same.
     generation = {"min_new_tokens": load.output_len, "max_new_tokens": load.output_len, "do_sample": False}
-    return {"generation_config": json.dumps(generation)}
+    return {"generation_config": json.dumps(generation), "ignore_eos": None}
 
 
 _ALL = (
@@ -139,6 +140,7 @@ _ALL = (
         *("transformers", TRANSFORMERS, "as stored", None, _transformers, _threads),
         dialect="openai-chat",
         extra=_transformers_extra,
+        is_named_by_path=True,
     ),
 )
 PEERS = {peer.name: peer for peer in _ALL}

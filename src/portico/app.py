@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import gc
+import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from portico import __version__
-from portico.checkpoint import Checkpoint
+from portico.checkpoint import Checkpoint, read_sampling_defaults
 from portico.config import ServerConfig
 from portico.console import Console
 from portico.core.dialect import Dialect
 from portico.core.engine import Engine
-from portico.core.model import ServerStatus
+from portico.core.model import NO_ADVICE, SamplingDefaults, ServerStatus
 from portico.core.observer import Observers
 from portico.dialects import mindie, openai, tgi, triton, vllm
 from portico.engines.native.config import NativeConfig
@@ -25,13 +27,17 @@ from portico.service.admission import Admission
 from portico.service.conversion import ConversionService
 from portico.service.generation import GenerationService
 from portico.service.preparation import Preparation
+from portico.telemetry.latencies import Latencies
 from portico.telemetry.logging import AccessLog, configure_logging
 from portico.telemetry.metrics import Metrics
+from portico.telemetry.statistics import Statistics
+from portico.telemetry.status_metrics import StatusCollector
 from portico.text.chat_template import ChatTemplate
 from portico.text.tokenizer import Tokenizer
 from portico.web.application import build_application
 from portico.web.endpoint import Context
-from portico.web.server import bind, serve
+from portico.web.server import Tls, bind, serve, serving
+from portico.web.shutdown import DrainingStopper
 
 EngineConfig = NativeConfig | ScriptedConfig
 
@@ -40,15 +46,19 @@ PRECEDENCE: Mapping[tuple[str, str], Sequence[str]] = {
     ("GET", "/health"): ("vllm", "tgi"),
     ("GET", "/ping"): ("vllm", "tgi"),
 }
+_TGI_PROFILES = {"strict": tgi.STRICT, "improved": tgi.IMPROVED}
 
 
-def build_dialects(profile: str) -> tuple[Dialect, ...]:
-    """All dialects, in the flavours of a profile; the first one answers for paths that are nobody's."""
-    is_mindie = profile == "mindie"
+def build_dialects(config: ServerConfig, defaults: SamplingDefaults = NO_ADVICE) -> tuple[Dialect, ...]:
+    """All dialects, in the flavours of the configuration; the first one answers for paths that are nobody's."""
+    trusts_chat_template = config.trust_request_chat_template
+    is_mindie = config.profile == "mindie"
+    vllm_profile = vllm.MINDIE if is_mindie else vllm.UPSTREAM
+    tgi_profile = tgi.MINDIE if is_mindie else _TGI_PROFILES[config.tgi_profile]
     return (
-        openai.dialect(),
-        vllm.dialect(vllm.MINDIE if is_mindie else vllm.UPSTREAM),
-        tgi.dialect(),
+        openai.dialect(openai.Profile(defaults, trusts_chat_template)),
+        vllm.dialect(replace(vllm_profile, trusts_chat_template=trusts_chat_template)),
+        tgi.dialect(replace(tgi_profile, **config.tgi_limits())),
         triton.dialect(triton.MINDIE if is_mindie else triton.DEFAULT),
         mindie.dialect(),
     )
@@ -71,6 +81,8 @@ class _StatusReport:
     checkpoint: Checkpoint
     engine: Engine
     admission: Admission
+    statistics: Statistics
+    latencies: Latencies
     max_num_seqs: int
     started_at: int
 
@@ -79,11 +91,13 @@ class _StatusReport:
             version=__version__,
             served=self.checkpoint.served,
             model=self.engine.info,
-            limits=self.config.limits(self.max_num_seqs),
-            is_ready=self.engine.is_ready,
+            limits=self.config.limits(self.max_num_seqs, self.engine.info.max_model_len),
+            is_ready=self.engine.is_ready and not self.admission.is_closed,
             started_at=self.started_at,
             stats=self.engine.stats(),
             num_requests=self.admission.num_requests,
+            counts=self.statistics.counts,
+            latencies=self.latencies.means(),
         )
 
 
@@ -95,9 +109,17 @@ async def run(config: ServerConfig, engine_config: EngineConfig, checkpoint: Che
     """
     configure_logging(config.log_level, config.log_format)
     listener = bind(config.host, config.port)
+    rpc_listener = bind(config.host, config.grpc_port) if config.grpc_port else None
+    management_host = config.management_host or config.host
+    own_address = (config.host, config.port)
+    managed = [(management_host, port) for port in config.management_port]
+    management_listeners = [bind(*address) for address in managed if address != own_address]
     tokenizer = Tokenizer.load(checkpoint.path)
     template = ChatTemplate.load(checkpoint.path, Path(config.chat_template) if config.chat_template else None)
-    dialects = build_dialects(config.profile)
+    defaults = read_sampling_defaults(checkpoint.path) if config.generation_config == "auto" else NO_ADVICE
+    dialects = build_dialects(config, defaults)
+    if config.max_total_tokens is not None:
+        engine_config = replace(engine_config, max_model_len=config.max_total_tokens)
     engine = build_engine(engine_config, checkpoint.path, tokenizer)
     try:
         try:
@@ -105,24 +127,66 @@ async def run(config: ServerConfig, engine_config: EngineConfig, checkpoint: Che
         finally:
             console.end_progress()
         admission = Admission(engine_config.max_num_seqs, config.max_waiting)
-        get_status = _StatusReport(config, checkpoint, engine, admission, engine_config.max_num_seqs, int(time.time()))
-        preparation = Preparation(tokenizer, template)
+        statistics = Statistics()
+        latencies = Latencies()
+        get_status = _StatusReport(
+            config, checkpoint, engine, admission, statistics, latencies, engine_config.max_num_seqs, int(time.time())
+        )
+        preparation = Preparation(tokenizer, template, config.max_input_tokens)
         aliases = tuple(alias for dialect in dialects for alias in dialect.metric_aliases)
-        metrics = Metrics(checkpoint.served.name, engine.stats, aliases)
+        status_metrics = StatusCollector(get_status, triton.METRICS)
+        metrics = Metrics(checkpoint.served.name, engine.stats, aliases, [status_metrics])
         context = Context(
             dialects=dialects,
             generator=GenerationService(engine, tokenizer, preparation, checkpoint.served, admission),
             converter=ConversionService(engine, tokenizer, preparation, checkpoint.served),
             get_status=get_status,
-            observer=Observers(metrics, AccessLog()),
-            limits=config.limits(engine_config.max_num_seqs),
+            observer=Observers(metrics, statistics, latencies, AccessLog()),
+            limits=config.limits(engine_config.max_num_seqs, engine.info.max_model_len),
             max_body_bytes=config.max_body_size,
+            stopper=DrainingStopper(admission.close, lambda: admission.num_requests),
         )
-        application = build_application(context, PRECEDENCE, {"/metrics": metrics.render})
+        pages = {"/metrics": metrics.render}
+        application = build_application(context, PRECEDENCE, pages, for_operators=own_address in managed)
+        management = build_application(context, PRECEDENCE, pages, for_operators=True)
         # What is alive now lives as long as the server: the collector need not look at it again.
         gc.freeze()
-        address = f"http://{config.host}:{listener.getsockname()[1]}"
-        await serve(application, listener, lambda: console.announce(address, get_status(), dialects))
+        tls = _tls(config)
+        address = f"http{'s' if tls else ''}://{config.host}:{listener.getsockname()[1]}"
+        grpc_address = f"{config.host}:{config.grpc_port}" if config.grpc_port else None
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(_serve_procedures(config.profile, context, rpc_listener, tls))
+            for each in management_listeners:
+                await stack.enter_async_context(serving(management, each, tls))
+            management_addresses = [f"{management_host}:{each.getsockname()[1]}" for each in management_listeners]
+            await serve(
+                application,
+                listener,
+                lambda: console.announce(address, get_status(), dialects, grpc_address, management_addresses),
+                tls,
+            )
     finally:
         await engine.close()
-        listener.close()
+        for each in (listener, *management_listeners, *([rpc_listener] if rpc_listener else ())):
+            each.close()
+
+
+def _tls(config: ServerConfig) -> Tls | None:
+    if config.tls_certificate is None or config.tls_key is None:
+        return None
+    return Tls(config.tls_certificate, config.tls_key, config.tls_client_ca)
+
+
+@asynccontextmanager
+async def _serve_procedures(
+    profile: str, context: Context, reserved: socket.socket | None, tls: Tls | None
+) -> AsyncIterator[None]:
+    """Serves gRPC beside HTTP, if an address is reserved for it; only then are its libraries loaded."""
+    if reserved is None:
+        yield
+        return
+    from portico.web.grpc_server import serve_procedures
+
+    flavour = triton.MINDIE if profile == "mindie" else triton.DEFAULT
+    async with serve_procedures(context, [triton.rpc_dialect(flavour)], reserved, tls):
+        yield

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from portico.core.model import ServedModel
+from portico.core.model import NO_ADVICE, SamplingDefaults, ServedModel
 
 # What a checkpoint needs; weights in other formats and code are not fetched.
 _FILES = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.tiktoken", "*.txt")
@@ -15,6 +16,17 @@ _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 # The demo answers to the names that the cheat sheets of such servers use, and tells its own name.
 DEMO_NAMES = ("portico-demo", "qwen-72b", "qwen1.5-14b", "baichuan2-7b", "gpt-3.5-turbo-16k")
 DEMO_PATH = Path(__file__).parent / "demo" / "checkpoint"
+
+
+# Names in generation_config.json, with the field of `SamplingDefaults` that each is.
+_ADVICE = {
+    "temperature": "temperature",
+    "top_k": "top_k",
+    "top_p": "top_p",
+    "min_p": "min_p",
+    "repetition_penalty": "repetition_penalty",
+    "max_new_tokens": "max_tokens",
+}
 
 
 class CheckpointError(Exception):
@@ -41,6 +53,28 @@ def find_checkpoint(model: str | None, names: tuple[str, ...], revision: str | N
     own_names = DEMO_NAMES if model is None else (_own_name(model, path),)
     given = tuple(name for name in names if name != "*")
     return Checkpoint(path, ServedModel(given or own_names, "*" in names, str(path)))
+
+
+def read_sampling_defaults(checkpoint: Path) -> SamplingDefaults:
+    """What the checkpoint's generation_config.json advises, if it has one; `do_sample` is not advice but a habit.
+
+    Raises:
+        CheckpointError: the file is broken or advises something that is not a number.
+    """
+    path = checkpoint / "generation_config.json"
+    if not path.is_file():
+        return NO_ADVICE
+    try:
+        advice = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{path} is not valid JSON: {error}") from error
+    if not isinstance(advice, dict):
+        raise CheckpointError(f"{path} must hold a JSON object")
+    given = {field: advice[name] for name, field in _ADVICE.items() if advice.get(name) is not None}
+    for field, value in given.items():
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise CheckpointError(f"{path} must have a number for {field}, not {value!r}")
+    return SamplingDefaults(**given)
 
 
 def _own_name(model: str, path: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from portico.core.model import ServerLimits
 from portico.core.option import option
@@ -14,6 +15,10 @@ class ServerConfig:
 
     host: str = option("127.0.0.1", "address to listen on")
     port: int = option(1025, "port to listen on")
+    management_port: tuple[int, ...] = option(
+        (), "further ports, with every path and those for operators too (`port` itself may be one)", metavar="PORT"
+    )
+    management_host: str | None = option(None, "address of the management ports, instead of the host")
     grpc_port: int = option(8001, "port to listen on for Triton's gRPC, 0 is off")
     served_model_name: tuple[str, ...] = option(
         (), "names that requests may use; the first is given in answers, '*' accepts every name", metavar="NAME"
@@ -23,19 +28,64 @@ class ServerConfig:
     chat_template: str | None = option(
         None, "file with a Jinja chat template, instead of the checkpoint's", metavar="FILE"
     )
+    trust_request_chat_template: bool = option(False, "render chat templates that come with requests")
+    generation_config: str = option(
+        "auto",
+        "where the OpenAI routes take sampling defaults from: the checkpoint's generation_config.json, or 'vllm' for "
+        "the documented ones",
+        choices=("auto", "vllm"),
+    )
     engine: str = option("native", "what generates: the model, or a scripted fake", choices=("native", "scripted"))
     max_waiting: int = option(256, "sequences that may wait before new requests are refused")
     max_choices: int = option(16, "choices of one request (n, best_of) at most")
     max_logprobs: int = option(20, "most likely tokens per place that a request may ask for")
     max_stop: int = option(16, "stop strings of one request at most")
     max_body_size: int = option(16 * 1024 * 1024, "bytes of a request body at most")
+    max_input_tokens: int | None = option(None, "tokens of a prompt at most, after truncation", metavar="TOKENS")
+    max_total_tokens: int | None = option(None, "tokens of prompt and output at most", metavar="TOKENS")
+    tgi_profile: str = option(
+        "strict", "TGI's own routes as they are, or without what users complain of", choices=("strict", "improved")
+    )
+    max_best_of: int | None = option(None, "best_of on TGI's own routes at most (strict: 2)", metavar="N")
+    max_stop_sequences: int | None = option(None, "stop strings on TGI's own routes at most (strict: 4)", metavar="N")
+    max_top_n_tokens: int | None = option(None, "top_n_tokens on TGI's own routes at most (strict: 5)", metavar="N")
+    mindie_config: str | None = option(
+        None, "config.json of MindIE Service to take settings from; other flags go before it", metavar="FILE"
+    )
+    tls_certificate: str | None = option(None, "certificate to serve HTTPS with, in PEM", metavar="FILE")
+    tls_key: str | None = option(None, "key of the certificate", metavar="FILE")
+    tls_client_ca: str | None = option(None, "authority that the certificates of clients must be from", metavar="FILE")
     log_level: str = option(
         "info", "least severe messages that are logged", choices=("debug", "info", "warning", "error")
     )
     log_format: str = option("text", "form of a log line", choices=("text", "json"))
 
-    def limits(self, max_num_seqs: int) -> ServerLimits:
+    def __post_init__(self) -> None:
+        for name in ("max_input_tokens", "max_total_tokens", "max_best_of", "max_stop_sequences"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} is at least 1, not {value}.")
+        if self.max_input_tokens and self.max_total_tokens and self.max_input_tokens >= self.max_total_tokens:
+            raise ValueError(
+                f"max_input_tokens ({self.max_input_tokens}) must be less than max_total_tokens "
+                f"({self.max_total_tokens})."
+            )
+        if bool(self.tls_certificate) is not bool(self.tls_key):
+            raise ValueError("tls_certificate and tls_key are given together.")
+
+    def limits(self, max_num_seqs: int, max_model_len: int) -> ServerLimits:
         """The limits that dialects check, with the engine's own."""
         return ServerLimits(
-            max_num_seqs, self.max_waiting, self.max_choices, self.max_logprobs, self.max_stop, self.max_body_size
+            max_num_seqs,
+            self.max_waiting,
+            self.max_choices,
+            self.max_logprobs,
+            self.max_stop,
+            self.max_body_size,
+            min(self.max_input_tokens or max_model_len, max_model_len - 1),
         )
+
+    def tgi_limits(self) -> dict[str, Any]:
+        """Those limits of TGI's routes that were given."""
+        names = ("max_best_of", "max_stop_sequences", "max_top_n_tokens")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}

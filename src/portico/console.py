@@ -37,7 +37,14 @@ class Console:
             self._bar.close()
             self._bar = None
 
-    def announce(self, address: str, status: ServerStatus, dialects: Sequence[Dialect]) -> None:
+    def announce(
+        self,
+        address: str,
+        status: ServerStatus,
+        dialects: Sequence[Dialect],
+        grpc_address: str | None = None,
+        management_addresses: Sequence[str] = (),
+    ) -> None:
         """The server is ready: where it is, what it serves, how it is talked to."""
         model = status.model
         size = f"{model.num_parameters / 1e6:,.1f} M parameters" if model.num_parameters else "no weights"
@@ -48,6 +55,10 @@ class Console:
         ]
         if len(status.served.names) > 1:
             lines.append(f"  aliases   {', '.join(status.served.names[1:])}")
+        if grpc_address is not None:
+            lines.append(f"  gRPC      {grpc_address}")
+        if management_addresses:
+            lines.append(f"  managed   {' '.join(management_addresses)}")
         for dialect in dialects:
             lines.append(f"  {dialect.name:<9} {' '.join(_shorten_paths(dialect))}")
         body = json.dumps(

@@ -16,6 +16,7 @@ from portico.core.errors import (
     PorticoError,
     PromptTooLong,
     RequestError,
+    TimedOut,
     UnknownModel,
     UnknownRoute,
     UnsupportedParameter,
@@ -33,6 +34,7 @@ EXAMPLES: dict[PorticoError, str] = {
     PayloadTooLarge(10): "limit of 10 bytes",
     Overloaded("Too many requests are waiting."): "waiting",
     NotReady("The model is being loaded."): "loaded",
+    TimedOut(2.5): "within 2.5 seconds",
     EngineFailure("The engine stopped."): "stopped",
 }
 

@@ -62,6 +62,14 @@ def test_refuses(fields: dict[str, Any], message: str) -> None:
     assert caught.value.name == next(iter(fields))
 
 
+def test_a_long_value_is_repeated_in_part() -> None:
+    with pytest.raises(UnsupportedParameter) as caught:
+        LEDGER.check({"best_of": {"deep": ["é" * 1000]}})
+    assert '{"deep": ["ééé' in str(caught.value)
+    assert "é... (accepted: 1)" in str(caught.value)
+    assert len(str(caught.value)) < 250
+
+
 def test_the_scope_is_part_of_the_name() -> None:
     ledger = Ledger("Test", "parameters", (refused("grammar", "no grammars here."),))
     with pytest.raises(UnsupportedParameter) as caught:

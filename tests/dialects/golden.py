@@ -12,6 +12,7 @@ limits      `ServerLimits` fields that differ from `LIMITS`
 server      `ServerStatus` fields that differ from `STATUS`, for routes that describe
 canonical   the decoded request, as far as the case names its fields (see `compact.plain`)
 tokenized   `[text, [[id, piece, text, start, end], ...], max_model_len]`, for routes that tokenise
+succeeds    whether a request was stopped, or whether the server is not being stopped yet, for routes that stop them
 text        what the ids mean, for routes that detokenise
 events      what happens, in the short forms of `compact.event`; a last `["failed", "EngineFailure", "..."]` breaks off
 response    the answer to the request when it is not streamed
@@ -38,17 +39,29 @@ import importlib
 import importlib.util
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from portico.core.dialect import Describe, Detokenize, Dialect, Exchange, Generate, RawRequest, Reply, Route, Tokenize
+from portico.core.dialect import (
+    Describe,
+    Detokenize,
+    Dialect,
+    Exchange,
+    RawRequest,
+    Reply,
+    Route,
+    Shutdown,
+    Stop,
+    Tokenize,
+)
 from portico.core.errors import PorticoError
-from portico.core.events import Event, fold
-from portico.core.model import EngineStats, ModelInfo, ServedModel, ServerLimits, ServerStatus
+from portico.core.events import Delta, Event, Finished, fold
+from portico.core.model import EngineStats, ModelInfo, RequestCounts, ServedModel, ServerLimits, ServerStatus
 from portico.core.tokens import Tokenized, TokenSpan
 from tests.dialects.compact import compact_json, event, failure, plain
 
@@ -73,6 +86,17 @@ STATUS = ServerStatus(
     started_at=1699999999,
     stats=EngineStats(num_running=1, num_waiting=2, num_blocks=100, num_free_blocks=60, num_preemptions=0),
     num_requests=3,
+    counts=RequestCounts(
+        num_answered=3,
+        num_failed=1,
+        last_answered_at=1700000000.5,
+        answered_seconds=6.5,
+        prepare_seconds=0.5,
+        queue_seconds=0.25,
+        generate_seconds=5.0,
+        deliver_seconds=0.75,
+        failed_seconds=0.125,
+    ),
 )
 
 
@@ -147,17 +171,33 @@ def raw_request(
     )
 
 
-def decode(dialect: Dialect, path: str, body: bytes, limits: ServerLimits = LIMITS, method: str = "POST") -> Exchange:
-    """What the dialect's generating route makes of a body."""
+def decode(dialect: Dialect, path: str, body: bytes, limits: ServerLimits = LIMITS, method: str = "POST") -> Any:
+    """What the dialect's route makes of a body: an exchange of the route's operation."""
     route, path_params = find_route(dialect, method, path)
-    assert isinstance(route.operation, Generate)
+    assert not isinstance(route.operation, Describe)
     return route.operation.decode(raw_request(method, path, body, path_params=path_params, limits=limits))
+
+
+def batches(events: list[Event]) -> list[list[Event]]:
+    """Events one by one, but the end of a choice together with its last tokens, as engines give them."""
+    found: list[list[Event]] = []
+    for each in events:
+        found.append([each])
+        if isinstance(each, Finished):
+            positions = [place for place, batch in enumerate(found) if _has_tokens(batch, each.index)]
+            first = positions[-1] if positions else len(found) - 1
+            found[first:] = [[event for batch in found[first:] for event in batch]]
+    return found
+
+
+def _has_tokens(batch: list[Event], index: int) -> bool:
+    return any(isinstance(each, Delta) and each.index == index and each.token_ids for each in batch)
 
 
 def stream(exchange: Exchange, events: list[Event], error: PorticoError | None = None) -> bytes:
     """The whole streamed body."""
     encoder = exchange.encoder()
-    body = b"".join(encoder.feed(each) for each in events)
+    body = b"".join(encoder.feed(batch) for batch in batches(events))
     return body + (encoder.fail(error) if error else encoder.close())
 
 
@@ -189,7 +229,10 @@ def check(case: Case) -> None:
     except PorticoError as error:
         if "error" not in content:
             raise
-        _check_refusal(dialect.refuse(error), content)
+        _check_refusal(route.refuse(raw, error) if route.refuse else dialect.refuse(error), content)
+        return
+    if isinstance(route.operation, Stop | Shutdown):
+        _check_reply(exchange.reply(content["succeeds"]), content)
         return
     assert route.claim is None or route.claim.accepts(raw.body), "the route does not claim its own request"
     _check_canonical(plain(exchange.request), content.get("canonical", {}))
@@ -200,12 +243,12 @@ def check(case: Case) -> None:
     elif isinstance(route.operation, Detokenize):
         _check_reply(exchange.reply(content["text"]), content)
     elif "events" in content:
-        _check_answer(case, dialect, exchange)
+        _check_answer(case, partial(route.refuse, raw) if route.refuse else dialect.refuse, exchange)
     else:
         assert "error" not in content, "the request was expected to be refused"
 
 
-def _check_answer(case: Case, dialect: Dialect, exchange: Exchange) -> None:
+def _check_answer(case: Case, refuse: Callable[[PorticoError], Reply], exchange: Exchange) -> None:
     content = case.content
     forms = content["events"]
     error = failure(forms[-1]) if forms and forms[-1][0] == "failed" else None
@@ -217,7 +260,7 @@ def _check_answer(case: Case, dialect: Dialect, exchange: Exchange) -> None:
             assert exchange.encoder().media_type == content["media_type"]
     if error:
         if "error" in content:
-            _check_refusal(dialect.refuse(error), content)
+            _check_refusal(refuse(error), content)
         return
     reply = exchange.reply(fold(events))
     if "response" in content:

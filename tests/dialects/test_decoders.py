@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portico.core.dialect import Generate, RawRequest, Route
+from portico.core.dialect import Describe, RawRequest, Route, Shutdown, Stop
 from portico.core.errors import RequestError
-from portico.core.request import GenerationRequest
+from portico.core.request import DetokenizeRequest, GenerationRequest, TokenizeRequest
 from tests.dialects.golden import DIALECTS, exists, load_dialect, raw_request
 
 _scalars = (
@@ -29,26 +30,27 @@ _values = st.recursive(
 )
 
 
-def _generating_routes() -> list[tuple[str, Route]]:
+def _decoding_routes() -> list[tuple[str, Route]]:
     return [
         (name, route)
         for name in filter(exists, DIALECTS)
         for route in load_dialect(name).routes
-        if isinstance(route.operation, Generate)
+        if not isinstance(route.operation, Describe)
     ]
 
 
 def _decode(route: Route, body: bytes) -> None:
-    assert isinstance(route.operation, Generate)
+    assert not isinstance(route.operation, Describe)
     params = {part.split(":")[0]: "demo" for part in _path_params(route.path)}
     raw: RawRequest = raw_request(route.method, route.path, body, path_params=params)
     if route.claim is not None:
         assert route.claim.accepts(body) in (True, False)
     try:
-        exchange = route.operation.decode(raw)
+        exchange: Any = route.operation.decode(raw)
     except RequestError:
         return
-    assert isinstance(exchange.request, GenerationRequest)
+    if not isinstance(route.operation, Stop | Shutdown):
+        assert isinstance(exchange.request, GenerationRequest | TokenizeRequest | DetokenizeRequest)
 
 
 def _path_params(path: str) -> list[str]:
@@ -57,7 +59,7 @@ def _path_params(path: str) -> list[str]:
 
 _routes: Callable[..., pytest.MarkDecorator] = pytest.mark.parametrize(
     ("name", "route"),
-    [pytest.param(name, route, id=f"{name}-{route.path}") for name, route in _generating_routes()],
+    [pytest.param(name, route, id=f"{name}-{route.path}") for name, route in _decoding_routes()],
 )
 
 

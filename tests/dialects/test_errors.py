@@ -24,6 +24,7 @@ ERRORS: tuple[PorticoError, ...] = (
     errors.PayloadTooLarge(1000),
     errors.Overloaded("The queue is full.", retry_after=3),
     errors.NotReady("The engine is loading.", retry_after=7),
+    errors.TimedOut(12.5),
     errors.EngineFailure('The engine stopped: "\n".'),
 )
 PROFILES = [(name, None) for name in DIALECTS] + [("vllm", "MINDIE")]

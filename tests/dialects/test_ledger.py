@@ -117,7 +117,13 @@ def test_neutral_values_pass_and_others_do_not(subject: Subject, entry: Entry) -
 @_entries(Treatment.HONOURED)
 def test_honoured_fields_are_read(subject: Subject, entry: Entry) -> None:
     with pytest.raises(RequestError):
-        subject.send(entry.field, _WRONG)
+        _send_wrong(subject, entry.field)
+
+
+def _send_wrong(subject: Subject, field: str) -> None:
+    """Sends a wrong object, and a list: some fields take any object."""
+    subject.send(field, _WRONG)
+    subject.send(field, [_WRONG])
 
 
 @pytest.mark.parametrize("subject", [pytest.param(each, id=each.ledger.title) for each in _subjects()])

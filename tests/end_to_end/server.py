@@ -33,7 +33,7 @@ class RunningServer:
 @contextmanager
 def run_server(*arguments: str) -> Iterator[RunningServer]:
     """Starts `portico serve` on a free port of the loopback address, and stops it in the end."""
-    process = start_process("serve", "--port", "0", *arguments)
+    process = start_process("serve", "--port", "0", "--grpc-port", "0", *arguments)
     server = RunningServer(process)
     ready = threading.Event()
     reader = threading.Thread(target=_read, args=(server, ready), daemon=True)

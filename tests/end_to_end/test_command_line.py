@@ -18,8 +18,10 @@ from tests.end_to_end.server import run_server
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command; its second port is off unless asked for, so that tests do not stand in each other's way."""
+    needs_no_grpc = arguments[0] == "serve" and "--grpc-port" not in arguments
     return subprocess.run(
-        [sys.executable, "-m", "portico", *arguments],
+        [sys.executable, "-m", "portico", *arguments, *(["--grpc-port", "0"] if needs_no_grpc else [])],
         capture_output=True,
         text=True,
         timeout=100,
@@ -56,6 +58,14 @@ def test_a_taken_port() -> None:
         taken.listen()
         port = taken.getsockname()[1]
         assert_one_line_error(run("serve", "--port", str(port)), str(port), "in use")
+
+
+def test_a_taken_grpc_port() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert_one_line_error(run("serve", "--port", "0", "--grpc-port", str(port)), str(port), "in use")
 
 
 @pytest.mark.parametrize("model", ["/no/such/folder", "nobody/nothing"])

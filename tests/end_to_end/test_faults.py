@@ -79,7 +79,7 @@ BAD_REQUESTS = [
     ("/generate", json.dumps({"inputs": "x", "parameters": {"temperature": 0}}), 422, "temperature"),
     ("/generate", json.dumps({"inputs": "x", "parameters": {"top_p": 1.0}}), 422, "top_p"),
     ("/generate", json.dumps({"inputs": ["x"]}), 422, "inputs"),
-    ("/generate_stream", json.dumps({"inputs": ""}), 422, "empty"),
+    ("/generate_stream", json.dumps({"inputs": ""}), 200, "cannot be empty"),
     ("/v2/models/nothing/generate", json.dumps({"text_input": "x"}), 404, "nothing"),
     ("/v2/models/portico-demo/generate", "{}", 400, "text_input"),
     ("/v2/models/portico-demo/generate", "{", 400, ""),

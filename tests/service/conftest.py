@@ -35,6 +35,7 @@ class Bench:
         self._stack = stack
         self.engine: ScriptedEngine
         self.converter: ConversionService
+        self.preparation: Preparation
 
     async def start(self, text: str = "hello world", max_waiting: int = 100, **config: Any) -> GenerationService:
         """A service whose model writes `text` and then ends."""
@@ -50,7 +51,7 @@ class Bench:
         )
         await self.engine.start(lambda fraction: None)
         self._stack.push_async_callback(self.engine.close)
-        preparation = Preparation(self.tokenizer, ChatTemplate(TEMPLATE, {}))
+        self.preparation = preparation = Preparation(self.tokenizer, ChatTemplate(TEMPLATE, {}))
         served = ServedModel(("model", "alias"), False, "/model")
         self.converter = ConversionService(self.engine, self.tokenizer, preparation, served)
         return GenerationService(

@@ -8,9 +8,27 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from portico.core.errors import EngineFailure, InvalidParameter, NotReady, Overloaded, PromptTooLong, UnknownModel
+from portico.core.errors import (
+    EngineFailure,
+    InvalidParameter,
+    NotReady,
+    Overloaded,
+    PromptTooLong,
+    RequestError,
+    UnknownModel,
+)
 from portico.core.events import Delta, Event, Finished, FinishReason, Prefilled, Result, Started, fold
-from portico.core.request import ChatPrompt, GenerationRequest, Message, TokensPrompt, keep_end
+from portico.core.request import (
+    ChatPrompt,
+    DetokenizeRequest,
+    GenerationRequest,
+    Message,
+    TextPrompt,
+    TokenizeRequest,
+    TokensPrompt,
+    Truncation,
+    keep_end,
+)
 from portico.service.generation import GenerationService
 from portico.text.tokenizer import Tokenizer
 from tests.requests import make_request
@@ -128,6 +146,75 @@ async def test_conversations_go_through_the_template(bench: Bench) -> None:
     request = replace(request, prompts=(ChatPrompt((Message("user", "hi", {}),), True, False, {}, None, False),))
     events = await collect(await bench.start(), request)
     assert events[0] == Started("model", (len("user\nhi") + 2,))
+
+
+async def test_the_tokens_of_a_prompt_need_no_logprobs(bench: Bench) -> None:
+    result = await answer(await bench.start(), make_request("ab", output={"prompt_details": True}))
+    assert [(token.text, token.logprob) for token in result.prompts[0]] == [("a", None), ("b", None)]
+
+
+async def test_without_output_the_prompt_may_fill_the_context(bench: Bench) -> None:
+    service = await bench.start(max_model_len=4)
+    result = await answer(service, make_request("abcd", stopping={"max_tokens": 0}))
+    assert [(choice.text, choice.reason) for choice in result.choices] == [("", FinishReason.LENGTH)]
+    with pytest.raises(PromptTooLong):
+        await collect(service, make_request("abcd", stopping={"max_tokens": 1}))
+
+
+async def test_banned_words_are_spelt_at_the_start_and_after_a_space(bench: Bench) -> None:
+    await bench.start()
+    request = make_request(banned_words=("ab",))
+    (job,) = bench.preparation.prepare(request, bench.engine.info)
+    spell = bench.tokenizer.encode
+    assert job.sampling.banned_sequences == (spell("ab", False), spell(" ab", False))
+    result = await answer(await bench.start("ab ab"), make_request(banned_words=("ab",)))
+    assert "ab" not in result.choices[0].text
+
+
+async def test_only_allowed_tokens_are_written(bench: Bench) -> None:
+    allowed = bench.tokenizer.encode("x", False)
+    service = await bench.start("hello")
+    result = await answer(service, make_request(sampling={"allowed_token_ids": allowed}))
+    assert result.choices[0].text == "x" * 8
+    for restricted in (
+        make_request(sampling={"allowed_token_ids": ()}),
+        make_request(sampling={"allowed_token_ids": allowed}, banned_words=("x",)),
+        make_request(sampling={"allowed_token_ids": allowed}, stopping={"stop_token_ids": allowed, "min_tokens": 1}),
+    ):
+        with pytest.raises(InvalidParameter, match="leave no token"):
+            await collect(service, restricted)
+
+
+@pytest.mark.parametrize(
+    ("truncation", "kept"),
+    [(Truncation(3, keeps_start=True), 3), (Truncation(99, keeps_start=False), 10), (Truncation(None, False), 7)],
+)
+async def test_truncation_from_either_side(bench: Bench, truncation: Truncation, kept: int) -> None:
+    service = await bench.start(max_model_len=8 if truncation.num_tokens is None else 512)
+    request = make_request("0123456789", truncate=truncation, stopping={"max_tokens": None})
+    result = await answer(service, replace(request, output=replace(request.output, prompt_details=True)))
+    text = "".join(token.text for token in result.prompts[0])
+    assert text == ("0123456789"[:kept] if truncation.keeps_start else "0123456789"[10 - kept :])
+
+
+async def test_conversion_needs_no_generation(bench: Bench) -> None:
+    await bench.start(max_model_len=2)
+    tokenized = await bench.converter.tokenize(TokenizeRequest(None, TextPrompt("né<|im_end|>", True)))
+    assert [(each.text, each.start, each.end) for each in tokenized.tokens] == [
+        ("n", 0, 1),
+        ("é", 1, 3),
+        ("é", 1, 3),
+        ("<|im_end|>", 3, 13),
+    ]
+    assert (tokenized.text, tokenized.max_model_len) == ("né<|im_end|>", 2)
+    ids = tuple(each.id for each in tokenized.tokens)
+    assert await bench.converter.detokenize(DetokenizeRequest("alias", ids, False)) == "né<|im_end|>"
+    assert await bench.converter.detokenize(DetokenizeRequest(None, ids, True)) == "né"
+    for request in (DetokenizeRequest("other", ids, False), DetokenizeRequest(None, (99999,), False)):
+        with pytest.raises(RequestError):
+            await bench.converter.detokenize(request)
+    with pytest.raises(UnknownModel):
+        await bench.converter.tokenize(TokenizeRequest("other", TextPrompt("x", True)))
 
 
 async def test_truncation_keeps_the_end_of_the_prompt(bench: Bench) -> None:

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from portico.core.dialect import MetricAlias
 from portico.core.errors import EngineFailure, InvalidParameter
 from portico.core.events import FinishReason, Prefilled, Started
 from portico.core.model import EngineStats
@@ -127,6 +128,32 @@ def test_the_load_is_read_when_the_page_is() -> None:
 def test_an_engine_without_blocks_uses_none_of_them() -> None:
     observer = Metrics("qwen", lambda: EngineStats(0, 0, 0, 0, 0))
     assert samples(observer)["portico_kv_cache_usage_ratio", ""] == 0
+
+
+def test_aliases_add_up_what_they_do_not_tell_apart() -> None:
+    model = {"model_name": "model"}
+    observer = Metrics(
+        "qwen",
+        lambda: STATS,
+        (
+            MetricAlias("prompt_tokens", "other:prompt", model),
+            MetricAlias("choices_finished", "other:success", {**model, "reason": "finished_reason"}),
+            MetricAlias("inter_token_latency_seconds", "other:itl_seconds", model),
+            MetricAlias("num_requests_running", "other:running", model),
+        ),
+    )
+    for dialect in ("first", "second"):
+        request = RequestRecord("id", dialect, "/")
+        request.observe([Started("qwen", (10,)), delta(0, "a", [1])], observer)
+        request.observe([delta(0, "b", [2]), finished(0, FinishReason.LENGTH)], observer)
+        request.end(200, observer)
+    families = text_string_to_metric_families(observer.render()[0].decode())
+    values = {(each.name, *each.labels.items()): each.value for family in families for each in family.samples}
+    assert values["other:prompt_total", ("model", "qwen")] == 20
+    assert values["other:success_total", ("finished_reason", "length"), ("model", "qwen")] == 2
+    assert values["other:running", ("model", "qwen")] == 3
+    assert values["other:itl_seconds_count", ("model", "qwen")] == 2
+    assert values["other:itl_seconds_bucket", ("le", "+Inf"), ("model", "qwen")] == 2
 
 
 def test_the_content_type_is_that_of_prometheus() -> None:

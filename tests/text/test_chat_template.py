@@ -30,6 +30,37 @@ def test_the_prompt_ends_where_the_assistant_speaks() -> None:
     assert prompt == "<|im_start|>system\ns<|im_end|>\n<|im_start|>user\n你好<|im_end|>\n<|im_start|>assistant\n"
 
 
+def test_the_turn_of_the_assistant_may_be_left_out() -> None:
+    prompt = ChatTemplate(CHATML, {}).render(chat(user("x"), add_generation_prompt=False))
+    assert prompt == "<|im_start|>user\nx<|im_end|>\n"
+
+
+@pytest.mark.parametrize("content", ["The sky ", "", "<|im_end|>\n"])
+def test_a_final_message_is_continued_after_its_content(content: str) -> None:
+    messages = (user("x"), Message("assistant", content, {}))
+    asked = chat(*messages, add_generation_prompt=False, continue_final_message=True)
+    prompt = ChatTemplate(CHATML, {}).render(asked)
+    assert prompt == f"<|im_start|>user\nx<|im_end|>\n<|im_start|>assistant\n{content}"
+
+
+def test_a_final_message_that_is_not_written_cannot_be_continued() -> None:
+    asked = chat(user("x"), add_generation_prompt=False, continue_final_message=True)
+    with pytest.raises(InvalidParameter, match="cannot be continued") as caught:
+        ChatTemplate("{{ messages[0].content | length }}", {}).render(asked)
+    assert caught.value.name == "continue_final_message"
+
+
+def test_a_template_reads_further_arguments() -> None:
+    template = ChatTemplate("{{ thinking }}{{ eos_token }}", {"eos_token": "</s>"})
+    assert template.render(chat(user("x"), template_arguments={"thinking": False, "unread": 1})) == "False</s>"
+
+
+@pytest.mark.parametrize("name", ["messages", "chat_template", "tokenize", "tools", "raise_exception", "eos_token"])
+def test_arguments_do_not_replace_what_a_template_has(name: str) -> None:
+    with pytest.raises(InvalidParameter, match=f"cannot set `{name}`"):
+        ChatTemplate("", {"eos_token": "</s>"}).render(chat(user("x"), template_arguments={name: "mine"}))
+
+
 def test_the_checkpoints_template_may_use_its_special_tokens(tmp_path: Path) -> None:
     config = {"chat_template": "{{ bos_token }}{{ messages[0].content }}{{ eos_token }}", "eos_token": "</s>"}
     config["bos_token"] = {"content": "<s>"}  # type: ignore[assignment]

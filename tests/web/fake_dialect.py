@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from portico.core.dialect import Claim, Describe, Generate, MetricAlias, RawRequest, Reply, Route
@@ -19,8 +19,10 @@ class FakeEncoder:
     media_type: str = "text/plain"
     headers: Mapping[str, str] = field(default_factory=dict)
 
-    def feed(self, event: Event) -> bytes:
-        return event.text.encode() if isinstance(event, Delta) else b""
+    keep_alive: bytes = b""
+
+    def feed(self, events: Sequence[Event]) -> bytes:
+        return "".join(event.text for event in events if isinstance(event, Delta)).encode()
 
     def close(self) -> bytes:
         return b"|end"

@@ -81,12 +81,10 @@ def _add_tokenizer(writer: Any, tokenizer: dict[str, Any]) -> None:
     tokens |= control
     ids = sorted(tokens)
     writer.add_tokenizer_model("gpt2")
-    # The kind that looks words up whole before it merges, as this tokenizer wants.
-    writer.add_tokenizer_pre("llama-bpe")
+    writer.add_tokenizer_pre("qwen2")
     writer.add_token_list([tokens[index] for index in ids])
     writer.add_token_types([gguf.TokenType.CONTROL if index in control else gguf.TokenType.NORMAL for index in ids])
-    # There are no merges, but the key must hold something.
-    writer.add_token_merges(["a b"])
+    writer.add_token_merges([" ".join(pair) for pair in tokenizer["model"]["merges"]])
     writer.add_eos_token_id(ids[-1])
     writer.add_add_bos_token(False)
 

@@ -20,7 +20,7 @@ from portico.bench.report import describe_run, point_to_json, render_points
 from portico.bench.runner import LoadPoint, find_target, make_workload, run_load_point, served_dtype
 from portico.bench.server_process import ServerProcess, run_portico
 from portico.bench.shapes import SHAPES
-from portico.bench.vocabulary import NUM_BYTES, word_ids
+from portico.bench.vocabulary import FIRST_WORD, word_ids
 
 
 async def run_bench(
@@ -63,7 +63,7 @@ class _Bench:
         if config.base_url is not None:
             if self._flags:
                 raise ValueError("Flags after -- are for a server that is started; with --base-url none is.")
-            points = await self._points(config.base_url, None, None, range(NUM_BYTES, config.vocab_size))
+            points = await self._points(config.base_url, None, None, range(FIRST_WORD, config.vocab_size))
             title = f"{config.base_url}, {config.dialect}"
         else:
             machine = await asyncio.to_thread(self.measure) if config.limits else None

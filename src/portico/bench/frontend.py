@@ -90,7 +90,7 @@ def _settings(config: BenchConfig, num_streams: int, output_len: int) -> BenchCo
 def render_frontend(points: Sequence[FrontendPoint]) -> str:
     """The table, and the yardstick with what it is."""
     headings = ["streams", "failed", "CPU us/token", "tokens/s per core", "tokens/s", "TTFT ms p50", "p99"]
-    headings += ["CPU us/request", "req/s"]
+    headings += ["CPU us/request", "req/s", "client us/token"]
     rows = []
     for point in points:
         summary = point.long.summary
@@ -106,6 +106,7 @@ def render_frontend(points: Sequence[FrontendPoint]) -> str:
                 f"{summary.first_token.p99 * 1000:.1f}",
                 f"{point.seconds_per_request * 1e6:,.0f}",
                 f"{point.short.summary.request_throughput:,.0f}",
+                f"{point.long.generator_cpu_seconds / max(summary.num_output_tokens, 1) * 1e6:.1f}",
             ]
         )
     return f"{render_table(headings, rows)}\n{YARDSTICK}"

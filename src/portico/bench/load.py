@@ -21,7 +21,7 @@ class Outcome:
         first_text: until the first text of any choice.
         last_text: until the last text.
         total: until the end of the answer.
-        gaps: between successive texts of one choice.
+        gaps: between successive arrivals of text of one choice.
         error: why it failed, or None.
     """
 

@@ -18,7 +18,7 @@ from portico.bench.vocabulary import tokenizer_config, tokenizer_json
 
 _SAFETENSORS_DTYPE = {"bfloat16": "BF16", "float32": "F32"}
 # Part of the directory's name: it changes when the files written here do.
-_LAYOUT = 1
+_LAYOUT = 2
 _CHUNK = 1 << 22
 _SPREAD = np.float32(0.02)
 

@@ -33,7 +33,8 @@ def render_points(points: Sequence[LoadPoint]) -> str:
     has_limit = any(point.limit is not None for point in points)
     headings = [
         _LOAD_HEADINGS[points[0].load],
-        *("requests", "failed", "tokens/s", "req/s", "TTFT ms p50", "p99", "ITL ms p50", "p99", "E2E s p50", "p99"),
+        *("requests", "failed", "tokens/s", "req/s", "TTFT ms p50", "p99", "ITL ms p50", "p99", "TPOT ms p50"),
+        *("E2E s p50", "p99"),
         *(["peak MiB"] if has_memory else []),
         *(["limit tok/s", "reached"] if has_limit else []),
     ]
@@ -59,6 +60,7 @@ def _cells(point: LoadPoint) -> list[str]:
         f"{summary.request_throughput:,.2f}",
         *_spread(summary.first_token, 1000, 1),
         *_spread(summary.inter_token, 1000, 2),
+        _spread(summary.per_token, 1000, 2)[0],
         *_spread(summary.end_to_end, 1, 2),
     ]
 
@@ -87,6 +89,7 @@ def point_to_json(point: LoadPoint) -> dict[str, Any]:
         "request_throughput": summary.request_throughput,
         **asdict(summary),
         "cpu_seconds": point.cpu_seconds,
+        "generator_cpu_seconds": point.generator_cpu_seconds,
         "peak_memory": point.peak_memory,
         "limit": point.limit,
         "share_of_limit": point.share_of_limit,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -26,6 +27,7 @@ class LoadPoint:
 
     Attributes:
         level: streams at once, or arrivals per second.
+        generator_cpu_seconds: processor time of the load generator itself.
         cpu_seconds: processor time of the server; None where its process is not known.
         peak_memory: bytes, since the server started.
         limit: output tokens per second that the machine allows; None where that is not known.
@@ -34,6 +36,7 @@ class LoadPoint:
     load: str
     level: float
     summary: LoadSummary
+    generator_cpu_seconds: float = 0.0
     cpu_seconds: float | None = None
     peak_memory: int | None = None
     limit: float | None = None
@@ -96,13 +99,14 @@ async def run_load_point(
     try:
         if warmup:
             await generator.closed_loop(warmup, max(1, min(int(level), len(warmup))), lambda: None)
-        used_before = server.cpu_seconds() if server else 0.0
+        used_before, used_here_before = server.cpu_seconds() if server else 0.0, time.process_time()
         with _progress(f"{label}{_describe(config.load, level)}", len(requests), stream) as tick:
             outcomes = await _drive(generator, config, requests, level, tick)
         return LoadPoint(
             config.load,
             level,
             summarise(outcomes),
+            generator_cpu_seconds=time.process_time() - used_here_before,
             cpu_seconds=server.cpu_seconds() - used_before if server else None,
             peak_memory=server.peak_memory() if server else None,
             limit=_limit(config, requests, level, limits),

@@ -81,7 +81,8 @@ async def run_server(
 async def run_portico(checkpoint: Path, flags: Sequence[str], log: Path) -> AsyncIterator[ServerProcess]:
     """Serves a checkpoint with `portico serve` on a free port."""
     port = free_port()
-    command = [sys.executable, "-m", "portico", "serve", str(checkpoint), "--port", str(port), *flags]
+    own_flags = ["--port", str(port), "--grpc-port", "0"]
+    command = [sys.executable, "-m", "portico", "serve", str(checkpoint), *own_flags, *flags]
     async with run_server(command, f"http://127.0.0.1:{port}", log) as server:
         yield server
 

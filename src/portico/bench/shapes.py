@@ -104,7 +104,7 @@ class ModelShape:
 
 
 _ALL = (
-    ModelShape("tiny", 64, 2, 4, 2, 128, 1024, True, max_position=4096),
+    ModelShape("tiny", 64, 2, 2, 1, 128, 1024, True, max_position=4096),
     ModelShape("demo", 192, 4, 6, 6, 512, 4416, True, max_position=4096),
     ModelShape("qwen1.5-0.5b", 1024, 24, 16, 16, 2816, 151936, True),
     ModelShape("qwen1.5-7b", 4096, 32, 32, 32, 11008, 151936, False),

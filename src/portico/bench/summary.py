@@ -32,7 +32,7 @@ class LoadSummary:
 
     Attributes:
         duration: from the first request sent to the last answer ended.
-        inter_token: gaps between successive events with text; an event may carry several tokens.
+        inter_token: gaps between successive arrivals of text, as a reader sees them; several tokens may arrive at once.
         per_token: mean time of one token after the first, for each request.
         errors: how often each error occurred.
     """

@@ -1,18 +1,22 @@
-"""A synthetic tokenizer of any vocabulary size.
+"""A synthetic tokenizer of any vocabulary size: byte-level BPE over made-up words.
 
-Ids are the 256 bytes, then words of four letters with a space before them, then three control tokens. A text of
-such words has exactly one token per word, so that lengths are as exact in text as in ids, and what a random model
-writes is nearly always whole characters.
+Ids are the 256 bytes, then syllables, then words of one, two and three syllables with a space before them, then three
+control tokens. A text of such words has exactly one token per word, so that lengths are as exact in text as in ids,
+and what a random model writes is nearly always whole characters.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
-NUM_BYTES = 256
-CONTROL_TOKENS = ("<|im_start|>", "<|im_end|>", "<|endoftext|>")
-_LETTERS = "abcdefghijklmnopqrstuvwxyz"
+_NUM_BYTES = 256
+# A consonant and a vowel: no two syllables side by side hold another one, so that merges have one way to go.
+_SYLLABLES = tuple(consonant + vowel for consonant in "bcdfghjklmnpqrstvwxz" for vowel in "aeiou")
 _SPACE = "Ġ"
+FIRST_WORD = _NUM_BYTES + len(_SYLLABLES)
+"""The first id that is a word."""
+CONTROL_TOKENS = ("<|im_start|>", "<|im_end|>", "<|endoftext|>")
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
@@ -22,29 +26,26 @@ CHAT_TEMPLATE = (
 
 def word(token_id: int) -> str:
     """The text of a word token, its space included."""
-    number, letters = token_id - NUM_BYTES, ""
-    for _ in range(4):
-        number, letter = divmod(number, len(_LETTERS))
-        letters = _LETTERS[letter] + letters
-    return " " + letters
+    return " " + "".join(_syllables(token_id))
 
 
 def word_ids(vocab_size: int) -> range:
     """The ids that are words."""
-    return range(NUM_BYTES, vocab_size - len(CONTROL_TOKENS))
+    return range(FIRST_WORD, vocab_size - len(CONTROL_TOKENS))
 
 
 def tokenizer_json(vocab_size: int) -> dict[str, Any]:
     """The content of tokenizer.json.
 
     Raises:
-        ValueError: there is no room for bytes, control tokens and one word, or there are more ids than words.
+        ValueError: there is no room for a word, or there are more ids than words.
     """
     words = word_ids(vocab_size)
-    if not 0 < len(words) <= len(_LETTERS) ** 4:
+    num_syllables = len(_SYLLABLES)
+    if not 0 < len(words) <= num_syllables + num_syllables**2 + num_syllables**3:
         raise ValueError(f"A synthetic vocabulary cannot have {vocab_size} tokens.")
-    vocab = {character: index for index, character in enumerate(_byte_characters())}
-    vocab |= {_SPACE + word(token_id)[1:]: token_id for token_id in words}
+    tokens = [*_byte_characters(), *_SYLLABLES, *(_SPACE + word(token_id)[1:] for token_id in words)]
+    vocab = {token: index for index, token in enumerate(tokens)}
     added = [
         {
             "id": words.stop + index,
@@ -67,8 +68,7 @@ def tokenizer_json(vocab_size: int) -> dict[str, Any]:
         "pre_tokenizer": byte_level,
         "post_processor": None,
         "decoder": byte_level,
-        # Words are looked up whole, so no merges are needed; whatever is no word falls to its bytes.
-        "model": {"type": "BPE", "vocab": vocab, "merges": [], "ignore_merges": True, "byte_fallback": False},
+        "model": {"type": "BPE", "vocab": vocab, "merges": list(_merges(words)), "byte_fallback": False},
     }
 
 
@@ -83,8 +83,28 @@ def tokenizer_config() -> dict[str, Any]:
     }
 
 
+def _syllables(token_id: int) -> list[str]:
+    number, length = token_id - FIRST_WORD, 1
+    while number >= len(_SYLLABLES) ** length:
+        number -= len(_SYLLABLES) ** length
+        length += 1
+    found: list[str] = []
+    for _ in range(length):
+        number, last = divmod(number, len(_SYLLABLES))
+        found.insert(0, _SYLLABLES[last])
+    return found
+
+
+def _merges(words: range) -> Iterator[list[str]]:
+    """Letters to syllables first, then syllables to the word that stands before them, shorter words first."""
+    yield from (list(syllable) for syllable in _SYLLABLES)
+    for token_id in words:
+        *before, last = _syllables(token_id)
+        yield [_SPACE + "".join(before), last]
+
+
 def _byte_characters() -> list[str]:
     """The characters of GPT-2's byte-level alphabet, in the order of their bytes."""
     printable = {*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)}
-    others = iter(range(NUM_BYTES, 2 * NUM_BYTES))
-    return [chr(byte) if byte in printable else chr(next(others)) for byte in range(NUM_BYTES)]
+    others = iter(range(_NUM_BYTES, 2 * _NUM_BYTES))
+    return [chr(byte) if byte in printable else chr(next(others)) for byte in range(_NUM_BYTES)]

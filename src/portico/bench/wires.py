@@ -21,7 +21,7 @@ class Target:
 
     Attributes:
         model: the name in requests; empty leaves it out where the dialect allows that.
-        extra: fields that every body gets besides.
+        extra: fields that every body gets besides; None takes a field out, for servers that refuse it.
     """
 
     base_url: str
@@ -59,7 +59,8 @@ class Wire:
     def encode(self, request: BenchRequest, target: Target) -> tuple[str, bytes]:
         """The path and the body of a request."""
         body = {**self.body(request, target.model), **target.extra}
-        return self.path.format(model=target.model), json.dumps(body).encode()
+        given = {name: value for name, value in body.items() if value is not None}
+        return self.path.format(model=target.model), json.dumps(given).encode()
 
 
 def _sampling(request: BenchRequest) -> dict[str, Any]:
@@ -192,7 +193,8 @@ class StreamReader:
             if self._request.num_choices > 1 and wire.index is not None and (found := wire.index.search(frame)):
                 choice = found[1]
             before = self._last_of_choice.get(choice)
-            if before is not None:
+            # What is read at once arrived at once: a gap of zero would say nothing of the server.
+            if before is not None and now > before:
                 self.gaps.append(now - before)
             self._last_of_choice[choice] = now
         elif _ERROR.match(frame):

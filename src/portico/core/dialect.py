@@ -6,7 +6,7 @@ about HTTP is the web layer's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -61,8 +61,15 @@ class StreamEncoder(Protocol):
     def headers(self) -> Mapping[str, str]:
         """Further headers of the answer."""
 
-    def feed(self, event: Event) -> bytes:
-        """The frames of one event, possibly none."""
+    @property
+    def keep_alive(self) -> bytes:
+        """What is written while nothing else is for a long time; empty where the wire has no such thing."""
+
+    def feed(self, events: Sequence[Event]) -> bytes:
+        """The frames of what happened at the same time, possibly none.
+
+        The end of a choice comes together with its last tokens, so nothing needs to be held back for it.
+        """
 
     def close(self) -> bytes:
         """What follows the last event of a stream that ended well."""
@@ -135,7 +142,43 @@ class Detokenize:
     decode: Callable[[RawRequest], DetokenizeExchange]
 
 
-Operation = Generate | Tokenize | Detokenize | Describe
+class StopExchange(Protocol):
+    """One decoded request to stop another one, by the name that its client gave it."""
+
+    @property
+    def client_id(self) -> str:
+        """The name."""
+
+    def reply(self, was_running: bool) -> Reply:
+        """The answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """A route that stops requests. `decode` raises `RequestError` for what it refuses."""
+
+    decode: Callable[[RawRequest], StopExchange]
+
+
+class ShutdownExchange(Protocol):
+    """One decoded request to stop the server."""
+
+    @property
+    def is_forced(self) -> bool:
+        """Whether running requests are broken off instead of waited for."""
+
+    def reply(self, is_first: bool) -> Reply:
+        """The answer, once nothing runs any more; not the first one finds the server stopping already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shutdown:
+    """A route that stops the server. `decode` raises `RequestError` for what it refuses."""
+
+    decode: Callable[[RawRequest], ShutdownExchange]
+
+
+Operation = Generate | Tokenize | Detokenize | Describe | Stop | Shutdown
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,12 +195,23 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One path of a dialect; `{name}` in `path` is one segment, `{name:path}` may hold slashes."""
+    """One path of a dialect; `{name}` in `path` is one segment, `{name:path}` may hold slashes.
+
+    Attributes:
+        method: GET or POST.
+        path: the pattern.
+        operation: what is done.
+        claim: how its requests are recognised, where other dialects have the same path.
+        refuse: how this path tells errors, where it is not the dialect's way; the request is complete by then.
+        is_for_operators: it is served only where the operator listens for management.
+    """
 
     method: str
     path: str
     operation: Operation
     claim: Claim | None = None
+    refuse: Callable[[RawRequest, PorticoError], Reply] | None = None
+    is_for_operators: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +227,25 @@ class MetricAlias:
     source: str
     name: str
     labels: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class StatusMetric:
+    """A metric of one wire that is computed when it is read, under exactly this name.
+
+    Attributes:
+        name: the whole name of the sample.
+        documentation: a sentence about it.
+        labels: of the sample.
+        value: what it is at the moment.
+        is_gauge: it goes up and down; else it only grows.
+    """
+
+    name: str
+    documentation: str
+    labels: Callable[[ServerStatus], Mapping[str, str]]
+    value: Callable[[ServerStatus], float]
+    is_gauge: bool = False
 
 
 class Dialect(Protocol):

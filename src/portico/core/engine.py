@@ -6,7 +6,7 @@ An engine never sees text. It is started once, takes any number of jobs at the s
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from portico.core.events import FinishReason, Timings
@@ -30,6 +30,7 @@ class TokenJob:
         logprobs: log-probabilities of each output token and of so many best ones; None is none.
         prompt_logprobs: the same for the prompt.
         processed_logprobs: of the distribution drawn from, instead of the model's own.
+        cache_salt: jobs share what was evaluated of a common beginning only with the same salt.
     """
 
     job_id: str
@@ -42,6 +43,7 @@ class TokenJob:
     logprobs: int | None
     prompt_logprobs: int | None
     processed_logprobs: bool
+    cache_salt: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +59,13 @@ class PromptPrefilled:
     """The prompt was evaluated, `num_cached_tokens` of it from cache.
 
     `logprobs` has one entry per prompt token when asked for (the first is None, nothing stands before it), else is
-    empty.
+    empty. Seconds in the queue and of evaluating are 0 where the engine does not tell them.
     """
 
     num_cached_tokens: int
     logprobs: tuple[TokenLogprobs | None, ...]
+    queue_seconds: float = field(default=0.0, compare=False)
+    prefill_seconds: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +95,8 @@ class TokenStream(Protocol):
     """The events of one job.
 
     Iterating gives everything that has happened since the last step, at least one event at a time: `PromptPrefilled`
-    first, then tokens of the sequences in any order, one `SequenceFinished` for each. Iteration ends when all
-    sequences have ended.
+    first, then tokens of the sequences in any order, one `SequenceFinished` for each, in the same step as the last
+    tokens of its sequence. Iteration ends when all sequences have ended.
 
     Raises (from iteration):
         EngineFailure: the engine failed on this job or stopped.

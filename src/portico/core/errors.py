@@ -12,6 +12,7 @@ PorticoError
 │   └── PayloadTooLarge          the body is over the limit
 ├── Overloaded                   the waiting queue is full: try again later
 ├── NotReady                     the engine is loading or restarting: try again later
+├── TimedOut                     the time that the client gave is over
 └── EngineFailure                the engine failed while working on this request
 """
 
@@ -53,7 +54,8 @@ class UnsupportedParameter(RequestError):
 class PromptTooLong(RequestError):
     """The prompt, or the prompt with the requested output, does not fit the context.
 
-    `max_tokens` is the requested output length, or None when the prompt alone is too long.
+    `max_tokens` is the requested output length, or None when the prompt alone is too long. `max_model_len` is the limit
+    that is exceeded: the context, or what the operator lets a prompt have of it.
     """
 
     def __init__(self, num_prompt_tokens: int, max_tokens: int | None, max_model_len: int) -> None:
@@ -115,6 +117,14 @@ class NotReady(PorticoError):
     def __init__(self, message: str, retry_after: int = 2) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class TimedOut(PorticoError):
+    """The request was not answered within the `timeout` seconds that its client gave."""
+
+    def __init__(self, timeout: float) -> None:
+        super().__init__(f"The request was not answered within {timeout:g} seconds.")
+        self.timeout = timeout
 
 
 class EngineFailure(PorticoError):

@@ -65,7 +65,7 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Prefilled:
-    """A prompt was evaluated; `tokens` is filled when prompt log-probabilities were asked for."""
+    """A prompt was evaluated; `tokens` is filled when its details or log-probabilities were asked for."""
 
     prompt_index: int
     num_cached_tokens: int

@@ -32,13 +32,14 @@ class ModelInfo:
 
 @dataclass(frozen=True, slots=True)
 class EngineStats:
-    """An engine's load at one moment: sequences that run, jobs that wait, blocks of KV cache."""
+    """An engine's load at one moment: sequences that run, jobs that wait, blocks of KV cache of `block_size` tokens."""
 
     num_running: int
     num_waiting: int
     num_blocks: int
     num_free_blocks: int
     num_preemptions: int
+    block_size: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,9 @@ class SamplingDefaults:
     max_tokens: int | None = None
 
 
+NO_ADVICE = SamplingDefaults()
+
+
 @dataclass(frozen=True, slots=True)
 class ServerLimits:
     """Limits that the operator set and that dialects report or check.
@@ -98,6 +102,7 @@ class ServerLimits:
         max_logprobs: most likely tokens per place at most.
         max_stop: stop strings at most.
         max_body_size: bytes of a request body at most, also after it was decompressed.
+        max_prompt_tokens: tokens of a prompt at most; None where the dialects need not know.
     """
 
     max_num_seqs: int
@@ -106,6 +111,7 @@ class ServerLimits:
     max_logprobs: int
     max_stop: int
     max_body_size: int = 16 * 1024 * 1024
+    max_prompt_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,18 +120,22 @@ class RequestCounts:
 
     Attributes:
         num_answered: requests that were answered.
-        num_failed: requests that were begun, and then broken off by an error or by their client.
+        num_failed: requests that were begun, and then broken off by an error.
+        num_cancelled: requests that were begun, and then left by their client.
+        num_rejected: requests that were not begun, since the server was busy or not ready.
         last_answered_at: Unix time in seconds when one was last answered; 0 is never.
         answered_seconds: from receipt to the end, of those answered; the following are its parts.
         prepare_seconds: until the request was with the engine.
         queue_seconds: in the engine's queue.
         generate_seconds: from there to the last token.
         deliver_seconds: from there to the end of the answer.
-        failed_seconds: from receipt to the end, of those that failed.
+        failed_seconds: from receipt to the end, of those that failed or were cancelled.
     """
 
     num_answered: int = 0
     num_failed: int = 0
+    num_cancelled: int = 0
+    num_rejected: int = 0
     last_answered_at: float = 0.0
     answered_seconds: float = 0.0
     prepare_seconds: float = 0.0
@@ -133,6 +143,14 @@ class RequestCounts:
     generate_seconds: float = 0.0
     deliver_seconds: float = 0.0
     failed_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class RecentLatencies:
+    """Means over the latest requests, in seconds: until the first token, and between tokens; 0 before there are any."""
+
+    first_token: float = 0.0
+    between_tokens: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,3 +169,4 @@ class ServerStatus:
     stats: EngineStats
     num_requests: int
     counts: RequestCounts = RequestCounts()
+    latencies: RecentLatencies = RecentLatencies()

@@ -144,20 +144,24 @@ class Stopping:
     Attributes:
         max_tokens: at most so many output tokens; None is up to the end of the context, 0 only evaluates the prompt.
         clamps_max_tokens: a `max_tokens` beyond the context is cut to it instead of being refused.
+        min_room: the context must leave room for so many tokens, also where more are cut to it.
         min_tokens: no stop token or stop string ends the choice before so many tokens.
         stop: strings that end the choice.
         stop_token_ids: token ids that end the choice, besides the end-of-sequence tokens of the model.
         ignore_eos: the end-of-sequence tokens of the model do not end the choice.
         include_stop: the stop string stays at the end of the text.
+        stop_at_token_end: a stop string counts only where a token ends with it, or with it and a line feed (TGI).
     """
 
     max_tokens: int | None
     clamps_max_tokens: bool
+    min_room: int
     min_tokens: int
     stop: tuple[str, ...]
     stop_token_ids: tuple[int, ...]
     ignore_eos: bool
     include_stop: bool
+    stop_at_token_end: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,10 +192,13 @@ class GenerationRequest:
     """A complete request; `len(prompts) * output.num_choices` choices answer it.
 
     The choice `i` of prompt `p` has the index `p * num_choices + i`. `model` None is whatever is served, `truncate`
-    cuts each prompt, and `banned_words` are texts that the output does not hold, for the tokenizer to spell.
+    cuts each prompt, and `banned_words` are texts that the output does not hold, for the tokenizer to spell. By
+    `client_id`, the client's own name for it, a request can be stopped; `timeout` seconds after it came it is given up.
     """
 
     request_id: str
+    client_id: str | None
+    timeout: float | None
     model: str | None
     prompts: tuple[Prompt, ...]
     truncate: Truncation | None

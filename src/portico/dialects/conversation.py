@@ -46,13 +46,14 @@ class ContentPart(msgspec.Struct, kw_only=True):
     refusal: str | None = None
 
 
-def decode_conversation(messages: list[dict[str, Any]], fields: TemplateFields, trusts_template: bool) -> ChatPrompt:
-    """The conversation with its way through the chat template; `trusts_template` lets a request bring its own.
+def decode_conversation(messages: list[dict[str, Any]], body: dict[str, Any], trusts_template: bool) -> ChatPrompt:
+    """The conversation in a request's body; `trusts_template` lets the request bring its own chat template.
 
     Raises:
         UnsupportedParameter: a template that is not trusted.
         InvalidParameter: contradicting wishes, or messages that `decode_messages` refuses.
     """
+    fields = wire.convert(body, TemplateFields)
     if fields.chat_template is not None and not trusts_template:
         raise UnsupportedParameter(
             "chat_template",

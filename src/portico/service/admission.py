@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from portico.core.errors import Overloaded
+from portico.core.errors import NotReady, Overloaded
 
 
 class Admission:
@@ -18,6 +18,11 @@ class Admission:
         self._limit = max_running + max_waiting
         self._num_admitted = 0
         self._num_requests = 0
+        self.is_closed = False
+
+    def close(self) -> None:
+        """Lets nothing in any more; what is in stays."""
+        self.is_closed = True
 
     @property
     def num_requests(self) -> int:
@@ -37,7 +42,10 @@ class Admission:
 
         Raises:
             Overloaded: there is no room.
+            NotReady: it is closed.
         """
+        if self.is_closed:
+            raise NotReady("The service has been stopped.")
         if self._num_admitted and self._num_admitted + num_sequences > self._limit:
             raise Overloaded(
                 f"The server is busy: {self._num_admitted} sequences are running or waiting, the limit is "

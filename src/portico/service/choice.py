@@ -51,8 +51,8 @@ class ChoiceText:
         self._stop_token_ids = job.stop_token_ids
         self._seed = (job.sampling.seed or 0) + index % request.output.num_choices
         self._wants_tokens = request.output.token_details
-        self._detokenizer = Detokenizer(tokenizer, request.output.skip_special_tokens)
-        self._stop_strings = StopStrings(stopping.stop, stopping.include_stop)
+        self._detokenizer = Detokenizer(tokenizer, request.output.skip_special_tokens, follows=job.token_ids[-1])
+        self._stop_strings = StopStrings(stopping.stop, stopping.include_stop, stopping.stop_at_token_end)
         self._special_stops = {tokenizer.find_special(stop): stop for stop in stopping.stop}
         self._reader = TokenReader(tokenizer)
         self._num_tokens = 0
@@ -91,6 +91,15 @@ class ChoiceText:
         reason = FinishReason.STOP if matched is not None else event.reason
         events.append(Finished(self._index, reason, stop, self._seed, event.timings))
         return events
+
+    def abort(self, timings: Timings) -> list[Event]:
+        """The choice is stopped from outside: the text that was held back, and the end."""
+        self.is_finished = True
+        text = self._detokenizer.flush()
+        visible, _ = self._stop_strings.feed(text, is_armed=False)
+        text = visible + self._stop_strings.flush()
+        events: list[Event] = [Delta(self._index, text, (), ())] if text else []
+        return [*events, Finished(self._index, FinishReason.ABORT, None, self._seed, timings)]
 
     def _detokenize(self, token_id: int) -> str:
         """A token that ends the sequence is not part of the text, unless it was asked to stay."""

@@ -22,8 +22,9 @@ from portico.core.model import ServedModel
 from portico.core.request import GenerationRequest
 from portico.service.admission import Admission
 from portico.service.choice import ChoiceText, TokenReader
-from portico.service.merge import merge
+from portico.service.merge import merge, within
 from portico.service.preparation import Preparation
+from portico.service.stoppable import Stoppable
 from portico.text.detokenizer import Detokenizer
 from portico.text.tokenizer import Tokenizer
 
@@ -44,6 +45,7 @@ class GenerationService:
         self._preparation = preparation
         self._served = served
         self._admission = admission
+        self._stoppable = Stoppable()
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Sequence[Event], None]:
         """The events of a request, in batches of what happened at the same time.
@@ -56,6 +58,7 @@ class GenerationService:
             Overloaded: too many requests wait.
             NotReady: the engine takes no requests now.
             EngineFailure: the engine failed; what was given before stands.
+            TimedOut: the time of the request is over; what was given before stands.
         """
         self._served.require(request.model)
         if not self._engine.is_ready:
@@ -64,13 +67,21 @@ class GenerationService:
             jobs = await self._prepare(request)
             started_at = time.perf_counter()
             streams = self._start(jobs)
-            async with aclosing(merge(streams)) as merged:
-                yield [Started(self._served.name, tuple(len(job.token_ids) for job in jobs))]
-                answer = _Answer(request, jobs, streams, self._tokenizer, started_at)
-                async for position, token_events in merged:
-                    events = [each for event in token_events for each in answer.feed(position, event)]
-                    if events:
-                        yield events
+            answer = _Answer(request, jobs, streams, self._tokenizer, started_at)
+            steps = within(request.timeout, merge(streams))
+            async with aclosing(steps):
+                with self._stoppable.hold(request.client_id, answer.stop):
+                    yield [Started(self._served.name, tuple(len(job.token_ids) for job in jobs))]
+                    async for position, token_events in steps:
+                        events = [each for event in token_events for each in answer.feed(position, event)]
+                        if events:
+                            yield events
+                if stopped := answer.end():
+                    yield stopped
+
+    def stop(self, client_id: str) -> bool:
+        """Ends the requests of that name where they are, as aborted; whether there was one."""
+        return self._stoppable.stop(client_id)
 
     async def _prepare(self, request: GenerationRequest) -> list[TokenJob]:
         if self._preparation.takes_long(request.prompts):
@@ -97,6 +108,7 @@ class _Answer:
         self._streams = streams
         self._tokenizer = tokenizer
         self._num_choices = request.output.num_choices
+        self._shows_prompt = request.output.prompt_details
         self._choices = [
             ChoiceText(request, tokenizer, jobs[index // self._num_choices], index)
             for index in range(request.num_choices)
@@ -116,21 +128,38 @@ class _Answer:
             return choice.finish(event)
         return self._feed_tokens(position, choice, event)
 
-    def _feed_tokens(self, position: int, choice: ChoiceText, event: TokensGenerated) -> list[Event]:
+    def stop(self) -> None:
+        """Ends all sequences; the streams end then."""
+        for stream in self._streams:
+            for index in range(self._num_choices):
+                stream.finish(index)
+
+    def end(self) -> list[Event]:
+        """The end of choices that were stopped."""
+        events: list[Event] = []
+        for index, choice in enumerate(self._choices):
+            if not choice.is_finished:
+                events += choice.abort(self._timings(index // self._num_choices))
+        return events
+
+    def _timings(self, position: int) -> Timings:
         prefilled_at = self._prefilled_at[position]
-        timings = Timings(0.0, prefilled_at - self._started_at, time.perf_counter() - prefilled_at)
-        events = choice.feed(event, timings)
+        return Timings(0.0, prefilled_at - self._started_at, time.perf_counter() - prefilled_at)
+
+    def _feed_tokens(self, position: int, choice: ChoiceText, event: TokensGenerated) -> list[Event]:
+        events = choice.feed(event, self._timings(position))
         if choice.is_finished:
             self._streams[position].finish(event.index)
         return events
 
     def _describe_prompt(self, position: int, event: PromptPrefilled) -> tuple[Token, ...]:
-        if not event.logprobs:
+        if not event.logprobs and not self._shows_prompt:
             return ()
         reader = TokenReader(self._tokenizer)
         detokenizer = Detokenizer(self._tokenizer, skip_special_tokens=False)
         token_ids = self._jobs[position].token_ids
+        places = event.logprobs or (None,) * len(token_ids)
         return tuple(
             reader.describe(token_id, detokenizer.feed(token_id), logprobs)
-            for token_id, logprobs in zip(token_ids, event.logprobs, strict=True)
+            for token_id, logprobs in zip(token_ids, places, strict=True)
         )

@@ -31,9 +31,12 @@ _THREAD_CHARACTERS = 16_384
 class Preparation:
     """Turns requests into jobs for one model. Pure computation: it may run in a thread."""
 
-    def __init__(self, tokenizer: Tokenizer, template: ChatTemplate | None) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, template: ChatTemplate | None, max_prompt_tokens: int | None = None
+    ) -> None:
         self._tokenizer = tokenizer
         self._template = template
+        self._max_prompt_tokens = max_prompt_tokens
 
     def prepare(self, request: GenerationRequest, model: ModelInfo) -> list[TokenJob]:
         """One job per prompt.
@@ -43,7 +46,6 @@ class Preparation:
             PromptTooLong: prompt and requested output do not fit the context.
         """
         self._check_vocabulary(request, model)
-        _check_allowed(request.sampling)
         return [self._prepare_job(request, model, index) for index in range(len(request.prompts))]
 
     def takes_long(self, prompts: Sequence[Prompt]) -> bool:
@@ -69,9 +71,11 @@ class Preparation:
             token_ids = _truncate(token_ids, request.truncate, model.max_model_len)
         if not token_ids:
             raise InvalidParameter("prompt", "The prompt is empty.")
+        if self._max_prompt_tokens is not None and len(token_ids) > self._max_prompt_tokens:
+            raise PromptTooLong(len(token_ids), None, self._max_prompt_tokens)
         stopping, output = request.stopping, request.output
         max_tokens = self._max_tokens(request, model, len(token_ids))
-        return TokenJob(
+        job = TokenJob(
             job_id=f"{request.request_id}-{index}",
             token_ids=token_ids,
             num_sequences=output.num_choices,
@@ -83,6 +87,8 @@ class Preparation:
             prompt_logprobs=output.prompt_logprobs,
             processed_logprobs=output.processed_logprobs,
         )
+        _check_choice(job, model.vocab_size)
+        return job
 
     def _tokenize(self, prompt: Prompt) -> tuple[int, ...]:
         if isinstance(prompt, TokensPrompt):
@@ -122,8 +128,9 @@ class Preparation:
             raise PromptTooLong(num_prompt_tokens, None, model.max_model_len)
         if wanted is None:
             return room
-        if wanted > room and not request.stopping.clamps_max_tokens:
-            raise PromptTooLong(num_prompt_tokens, wanted, model.max_model_len)
+        needed = min(wanted, request.stopping.min_room) if request.stopping.clamps_max_tokens else wanted
+        if needed > room:
+            raise PromptTooLong(num_prompt_tokens, needed, model.max_model_len)
         return min(wanted, room)
 
     def _check_vocabulary(self, request: GenerationRequest, model: ModelInfo) -> None:
@@ -146,9 +153,18 @@ def _seeded(sampling: Sampling) -> Sampling:
     return sampling if sampling.seed is not None else replace(sampling, seed=secrets.randbits(32))
 
 
-def _check_allowed(sampling: Sampling) -> None:
-    if sampling.allowed_token_ids is not None and not sampling.allowed_token_ids:
-        raise InvalidParameter("allowed_token_ids", "`allowed_token_ids` must not be empty.")
+def _check_choice(job: TokenJob, vocab_size: int) -> None:
+    """Refuses what leaves no token for the first place; later on a ban gives way."""
+    allowed, banned = job.sampling.allowed_token_ids, job.sampling.banned_sequences
+    if allowed is None and not banned:
+        return
+    forbidden = {each[0] for each in banned if len(each) == 1}
+    if job.min_tokens:
+        forbidden |= job.stop_token_ids
+    if forbidden.issuperset(range(vocab_size) if allowed is None else allowed):
+        raise InvalidParameter(
+            "allowed_token_ids", "The allowed tokens, the banned words and `min_tokens` leave no token to draw."
+        )
 
 
 def _truncate(token_ids: tuple[int, ...], truncation: Truncation, max_model_len: int) -> tuple[int, ...]:

@@ -39,11 +39,16 @@ LENGTH_BOUNDS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20
 class Metrics:
     """An observer of requests, and the page that Prometheus reads.
 
-    `read_stats` is called whenever the page is read; it must not block. `aliases` are further names of metrics.
+    `read_stats` is called whenever the page is read; it must not block. `aliases` are further names of metrics,
+    and `others` give metrics besides.
     """
 
     def __init__(
-        self, model_name: str, read_stats: Callable[[], EngineStats], aliases: Sequence[MetricAlias] = ()
+        self,
+        model_name: str,
+        read_stats: Callable[[], EngineStats],
+        aliases: Sequence[MetricAlias] = (),
+        others: Sequence[Collector] = (),
     ) -> None:
         self._model_name = model_name
         self._registry = CollectorRegistry()
@@ -67,6 +72,8 @@ class Metrics:
         # A registry of their own, for collecting them collects the other one.
         self._aliases = CollectorRegistry()
         self._aliases.register(AliasCollector(_PREFIX, aliases, self._registry.collect))
+        for other in others:
+            self._aliases.register(other)
 
     def on_step(self, record: RequestRecord, num_tokens: int, interval: float | None) -> None:
         """Counts output tokens as they come, and the time since the previous ones."""

@@ -5,8 +5,11 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
+from portico.core.errors import NotReady, Overloaded
 from portico.core.model import RequestCounts
 from portico.core.observer import Outcome, RequestRecord
+
+_REJECTIONS = (Overloaded.__name__, NotReady.__name__)
 
 
 class Statistics:
@@ -19,14 +22,18 @@ class Statistics:
         """Nothing: only whole requests count."""
 
     def on_end(self, record: RequestRecord) -> None:
-        """Counts a request that was begun; refusals and requests that generate nothing are left out."""
-        if record.started_at is None or record.ended_at is None:
-            return
+        """Counts a request that is over; what the client must change and what generates nothing is left out."""
         before = self.counts
+        if record.started_at is None or record.ended_at is None:
+            if record.error_kind in _REJECTIONS:
+                self.counts = replace(before, num_rejected=before.num_rejected + 1)
+            return
         if record.outcome is not Outcome.ANSWERED:
+            is_cancelled = record.outcome is Outcome.CANCELLED
             self.counts = replace(
                 before,
-                num_failed=before.num_failed + 1,
+                num_failed=before.num_failed + (not is_cancelled),
+                num_cancelled=before.num_cancelled + is_cancelled,
                 failed_seconds=before.failed_seconds + record.ended_at - record.received_at,
             )
             return

@@ -1,4 +1,4 @@
-"""Conversations to prompts, by the checkpoint's own Jinja template in a sandbox."""
+"""Conversations to prompts, by the checkpoint's own Jinja template, or its family's, in a sandbox."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from portico.core.errors import InvalidParameter
 from portico.core.request import ChatPrompt
+from portico.text.family_templates import family_template
 
 # Variables of every template that a client's arguments must not replace.
 _RESERVED = frozenset(
@@ -44,7 +45,9 @@ class ChatTemplate:
 
     @classmethod
     def load(cls, checkpoint: Path, override: Path | None) -> ChatTemplate | None:
-        """The template in `override`, in chat_template.jinja or in tokenizer_config.json, or None if there is none.
+        """The template in `override`, in chat_template.jinja, in tokenizer_config.json, or that of the family.
+
+        None if there is none of them.
 
         Raises:
             ChatTemplateLoadError: a file is missing or broken.
@@ -59,6 +62,7 @@ class ChatTemplate:
         source = config.get("chat_template")
         if isinstance(source, list):
             source = {each["name"]: each["template"] for each in source}.get("default")
+        source = source or family_template(checkpoint)
         return None if source is None else cls(source, special_tokens)
 
     def render(self, prompt: ChatPrompt) -> str:

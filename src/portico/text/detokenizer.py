@@ -13,20 +13,27 @@ class Detokenizer:
     """Gives the text that each token adds; bytes of an unfinished character are held until it is complete.
 
     The pieces joined, with `flush` at the end, are the text of the whole sequence; bytes that are no UTF-8 become
-    U+FFFD.
+    U+FFFD. `follows` is the token before the first one, when the text continues another.
     """
 
-    def __init__(self, tokenizer: Tokenizer, skip_special_tokens: bool) -> None:
+    def __init__(self, tokenizer: Tokenizer, skip_special_tokens: bool, follows: int | None = None) -> None:
         self._tokenizer = tokenizer
         self._skipped = tokenizer.special_ids if skip_special_tokens else frozenset()
         self._decoder = _new_decoder("replace")
+        self._is_at_beginning = follows is None or follows in tokenizer.special_ids
 
     def feed(self, token_id: int) -> str:
         """The text that becomes readable with this token."""
+        raw = self._tokenizer.raw(token_id)
         if token_id in self._tokenizer.special_ids:
             pending = self.flush()
-            return pending if token_id in self._skipped else pending + self._tokenizer.raw(token_id).decode()
-        return self._decoder.decode(self._tokenizer.raw(token_id))
+            self._is_at_beginning = True
+            return pending if token_id in self._skipped else pending + raw.decode()
+        if self._is_at_beginning and raw:
+            self._is_at_beginning = False
+            if self._tokenizer.drops_first_space:
+                raw = raw.removeprefix(b" ")
+        return self._decoder.decode(raw)
 
     def flush(self) -> str:
         """What is left of an unfinished character, as U+FFFD."""

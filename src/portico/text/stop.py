@@ -7,12 +7,14 @@ class StopStrings:
     """Finds the first stop string to be completed and keeps it, or a beginning of one, from the reader.
 
     With `included` the stop string stays in the text, so nothing needs to be held back. Of several strings that
-    complete with the same character the first in the list wins.
+    complete with the same character the first in the list wins. With `at_piece_end` a string counts only at the end of
+    a piece, or before a line feed there, and stays in the text too.
     """
 
-    def __init__(self, strings: tuple[str, ...], included: bool) -> None:
+    def __init__(self, strings: tuple[str, ...], included: bool, at_piece_end: bool = False) -> None:
         self._strings = strings
         self._included = included
+        self._at_piece_end = at_piece_end
         self._held = ""
         self._shown = ""
 
@@ -26,6 +28,8 @@ class StopStrings:
         if not is_armed:
             text, self._held, self._shown = self._held + piece, "", ""
             return text, None
+        if self._at_piece_end:
+            return piece, self._find_at_end(piece)
         window = self._shown + self._held + piece
         found = self._find(window)
         if found is not None:
@@ -40,6 +44,13 @@ class StopStrings:
         """What was held back, when no more text comes."""
         held, self._held = self._held, ""
         return held
+
+    def _find_at_end(self, piece: str) -> str | None:
+        if not piece:
+            return None
+        window = self._shown + piece
+        self._shown = window[-1 - max(map(len, self._strings)) :]
+        return next((stop for stop in self._strings if window.endswith((stop, stop + "\n"))), None)
 
     def _find(self, window: str) -> tuple[int, str] | None:
         matches = [(window.find(stop), stop) for stop in self._strings]

@@ -17,14 +17,19 @@ Page = Callable[[], tuple[bytes, str]]
 
 
 def build_application(
-    context: Context, precedence: Mapping[tuple[str, str], Sequence[str]], pages: Mapping[str, Page]
+    context: Context,
+    precedence: Mapping[tuple[str, str], Sequence[str]],
+    pages: Mapping[str, Page],
+    for_operators: bool = False,
 ) -> ASGIApp:
     """Routes requests to their dialects; `pages` are paths that belong to no dialect.
+
+    Routes that only operators may use are served with `for_operators`.
 
     Raises:
         RouteConflict: two dialects want one path and nothing tells their requests apart.
     """
-    paths = build_paths(context.dialects, precedence)
+    paths = build_paths(context.dialects, precedence, for_operators)
     # Starlette takes the first match, so a path stands before those that match more: literal ones first, greedy ones
     # last, and of two greedy ones the longer first.
     paths.sort(key=lambda each: (":path}" in each.path, "{" in each.path, -len(each.path)))

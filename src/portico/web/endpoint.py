@@ -6,15 +6,28 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from starlette.datastructures import QueryParams
 from starlette.types import Receive, Scope, Send
 
-from portico.core.dialect import Describe, Detokenize, Dialect, Exchange, Generate, RawRequest, Tokenize
+from portico.core.dialect import (
+    Describe,
+    Detokenize,
+    Dialect,
+    Exchange,
+    Generate,
+    RawRequest,
+    Reply,
+    Shutdown,
+    Stop,
+    StreamEncoder,
+    Tokenize,
+)
 from portico.core.errors import EngineFailure, MethodNotAllowed, PorticoError, UnknownRoute
 from portico.core.events import Event, fold
 from portico.core.model import ServerLimits, ServerStatus
@@ -27,11 +40,16 @@ from portico.web.sender import Sender
 
 logger = logging.getLogger(__name__)
 
+# Seconds without a byte after which a stream says that it is alive, where its wire can.
+_MAX_SILENCE = 15.0
+
 
 class Generator(Protocol):
     """What the web layer asks of the service."""
 
     def generate(self, request: GenerationRequest) -> AsyncGenerator[Sequence[Event], None]: ...
+
+    def stop(self, client_id: str) -> bool: ...
 
 
 class Converter(Protocol):
@@ -42,9 +60,22 @@ class Converter(Protocol):
     async def detokenize(self, request: DetokenizeRequest) -> str: ...
 
 
+class Stopper(Protocol):
+    """How the server is stopped by a request."""
+
+    async def stop(self, is_forced: bool) -> bool:
+        """Lets nothing new in and returns when nothing runs, or at once if it is forced; the process ends then.
+
+        False when the server is being stopped already.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What all endpoints share; the first dialect answers for paths that no dialect's prefix covers."""
+    """What all endpoints share; the first dialect answers for paths that no dialect's prefix covers.
+
+    `stopper` is there where routes that stop the server are served.
+    """
 
     dialects: tuple[Dialect, ...]
     generator: Generator
@@ -53,6 +84,7 @@ class Context:
     observer: Observer
     limits: ServerLimits
     max_body_bytes: int
+    stopper: Stopper | None = None
 
 
 class Endpoint:
@@ -69,26 +101,27 @@ class Endpoint:
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         candidates = self._path.candidates.get(method) or next(iter(self._path.candidates.values()))
         dialect = candidates[-1].dialect
+        refuse: Callable[[PorticoError], Reply] = dialect.refuse
         record = RequestRecord(request_id, dialect.name, self._path.path)
         try:
             if method not in self._path.candidates:
                 raise MethodNotAllowed(method, scope["path"], self._path.methods)
             body = await read_body(scope, receive, self._context.max_body_bytes)
             chosen = self._path.choose(method, body)
-            dialect = chosen.dialect
-            record.dialect = dialect.name
+            record.dialect = chosen.dialect.name
             raw = self._describe_request(scope, method, request_id, body)
+            refuse = partial(chosen.route.refuse, raw) if chosen.route.refuse else chosen.dialect.refuse
             await _unless_client_leaves(receive, self._answer(chosen, raw, sender, record))
         except ClientLeft:
             record.cancel()
         except PorticoError as error:
             record.fail(error)
-            await sender.reply((error.dialect if isinstance(error, UnclaimedBody) else dialect).refuse(error))
+            await sender.reply((error.dialect.refuse if isinstance(error, UnclaimedBody) else refuse)(error))
         except Exception as error:
             logger.exception("request %s failed", request_id)
             record.fail(error)
             if not sender.status:
-                await sender.reply(dialect.refuse(EngineFailure("The server failed on this request.")))
+                await sender.reply(refuse(EngineFailure("The server failed on this request.")))
         finally:
             record.end(sender.status, self._context.observer)
 
@@ -115,6 +148,13 @@ class Endpoint:
             case Detokenize(decode):
                 detokenizing = decode(raw)
                 await sender.reply(detokenizing.reply(await self._context.converter.detokenize(detokenizing.request)))
+            case Stop(decode):
+                stopping = decode(raw)
+                await sender.reply(stopping.reply(self._context.generator.stop(stopping.client_id)))
+            case Shutdown(decode):
+                shutdown = decode(raw)
+                assert self._context.stopper is not None
+                await sender.reply(shutdown.reply(await self._context.stopper.stop(shutdown.is_forced)))
             case Generate(decode):
                 await self._generate(decode(raw), sender, record)
 
@@ -149,11 +189,12 @@ class Endpoint:
         """The head is sent with the first batch, so that errors before it keep their status."""
         encoder = exchange.encoder()
         try:
-            async for batch in batches:
-                record.observe(batch, self._context.observer)
-                if not sender.status:
-                    await sender.start_stream(encoder.media_type, encoder.headers)
-                await sender.write(b"".join(map(encoder.feed, batch)))
+            async with _keeping_alive(sender, encoder):
+                async for batch in batches:
+                    record.observe(batch, self._context.observer)
+                    if not sender.status:
+                        await sender.start_stream(encoder.media_type, encoder.headers)
+                    await sender.write(encoder.feed(batch))
         except PorticoError as error:
             if not sender.status:
                 raise
@@ -179,6 +220,20 @@ class NotFound:
         record.fail(error)
         await sender.reply(dialect.refuse(error))
         record.end(sender.status, self._context.observer)
+
+
+@asynccontextmanager
+async def _keeping_alive(sender: Sender, encoder: StreamEncoder) -> AsyncIterator[None]:
+    """Lets proxies and clients know that the answer goes on while nothing can be said."""
+    if not encoder.keep_alive:
+        yield
+        return
+    task = asyncio.ensure_future(sender.keep_alive(encoder.keep_alive, _MAX_SILENCE))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def _unless_client_leaves(receive: Receive, work: Coroutine[None, None, None]) -> None:

@@ -57,8 +57,10 @@ class UnclaimedBody(InvalidParameter):
         self.dialect = dialect
 
 
-def build_paths(dialects: Sequence[Dialect], precedence: Mapping[tuple[str, str], Sequence[str]]) -> list[SharedPath]:
-    """Collects the routes of all dialects by path, in order of the dialects.
+def build_paths(
+    dialects: Sequence[Dialect], precedence: Mapping[tuple[str, str], Sequence[str]], for_operators: bool = False
+) -> list[SharedPath]:
+    """Collects the routes of all dialects by path, in order of the dialects; with or without those for operators.
 
     `precedence` names, for a method and path, the order of the dialects that share it; those after the first without a
     claim never answer.
@@ -69,6 +71,8 @@ def build_paths(dialects: Sequence[Dialect], precedence: Mapping[tuple[str, str]
     table: dict[str, dict[str, list[Candidate]]] = {}
     for dialect in dialects:
         for route in dialect.routes:
+            if route.is_for_operators and not for_operators:
+                continue
             table.setdefault(route.path, {}).setdefault(route.method, []).append(Candidate(dialect, route))
     paths = []
     for path, by_method in table.items():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Mapping
 
 from starlette.types import Send
@@ -16,6 +18,7 @@ class Sender:
         self._send = send
         self._request_id = request_id
         self._has_body = has_body
+        self._written_at = 0.0
         self.status = 0
 
     async def reply(self, reply: Reply) -> None:
@@ -32,14 +35,25 @@ class Sender:
     async def write(self, part: bytes) -> None:
         """Sends a part of the body; waits while the client reads slowly."""
         if part:
+            self._written_at = time.monotonic()
             await self._send({"type": "http.response.body", "body": part, "more_body": True})
 
     async def end_stream(self, part: bytes) -> None:
         """Sends the last part of the body."""
         await self._send({"type": "http.response.body", "body": part})
 
+    async def keep_alive(self, part: bytes, silence: float) -> None:
+        """Writes a part whenever nothing has been written for so many seconds; goes on until it is cancelled."""
+        while True:
+            quiet_for = time.monotonic() - self._written_at
+            if self.status and quiet_for >= silence:
+                await self.write(part)
+                quiet_for = 0.0
+            await asyncio.sleep(silence - quiet_for if self.status else silence)
+
     async def _start(self, status: int, media_type: str, headers: Mapping[str, str]) -> None:
         self.status = status
+        self._written_at = time.monotonic()
         named = {"content-type": media_type} if media_type else {}
         named.update(headers, **{"x-request-id": self._request_id})
         encoded = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in named.items()]

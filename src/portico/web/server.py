@@ -6,13 +6,25 @@ import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import Callable, Iterator
+import ssl
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 import uvicorn
 from starlette.types import ASGIApp
 
 # How long a stopping server waits for answers that are being written, in seconds.
 _DRAIN_TIMEOUT = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """Files for encrypted connections; with `client_ca` clients must have a certificate of that authority."""
+
+    certificate: str
+    key: str
+    client_ca: str | None
 
 
 class AddressInUse(Exception):
@@ -52,20 +64,23 @@ class _Server(uvicorn.Server):
         self._on_ready()
 
 
-async def serve(application: ASGIApp, listener: socket.socket, on_ready: Callable[[], None]) -> None:
+@asynccontextmanager
+async def serving(application: ASGIApp, listener: socket.socket, tls: Tls | None) -> AsyncIterator[None]:
+    """Serves while the block runs; then the answers that are being written are finished."""
+    server = _Server(_config(application, tls), lambda: None)
+    task = asyncio.ensure_future(server.serve(sockets=[listener]))
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await task
+
+
+async def serve(
+    application: ASGIApp, listener: socket.socket, on_ready: Callable[[], None], tls: Tls | None = None
+) -> None:
     """Serves until SIGINT or SIGTERM, then finishes the answers that are being written; a second signal cuts them."""
-    config = uvicorn.Config(
-        application,
-        http="httptools",
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        date_header=False,
-        timeout_graceful_shutdown=_DRAIN_TIMEOUT,
-    )
-    server = _Server(config, on_ready)
+    server = _Server(_config(application, tls), on_ready)
 
     def stop() -> None:
         server.force_exit = server.should_exit
@@ -75,3 +90,21 @@ async def serve(application: ASGIApp, listener: socket.socket, on_ready: Callabl
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop)
     await server.serve(sockets=[listener])
+
+
+def _config(application: ASGIApp, tls: Tls | None) -> uvicorn.Config:
+    return uvicorn.Config(
+        application,
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        timeout_graceful_shutdown=_DRAIN_TIMEOUT,
+        ssl_certfile=tls.certificate if tls else None,
+        ssl_keyfile=tls.key if tls else None,
+        ssl_ca_certs=tls.client_ca if tls else None,
+        ssl_cert_reqs=ssl.CERT_REQUIRED if tls and tls.client_ca else ssl.CERT_NONE,
+    )

@@ -10,6 +10,8 @@ from portico.core.request import GenerationRequest
 LEDGER_REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
     "POST /infer and /infer_token": ("/infer", {"inputs": "hi"}),
     "Parameters of /infer and /infer_token": ("/infer", {"inputs": "hi"}),
+    "POST /v1/tokenizer": ("/v1/tokenizer", {"inputs": "hi"}),
+    "POST /v2/models/{model}/stopInfer": ("/v2/models/demo/stopInfer", {"id": "one"}),
 }
 
 

@@ -8,10 +8,11 @@ from typing import Any
 from portico.core.request import GenerationRequest
 
 LEDGER_REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
-    "POST /generate": ("/generate", {"inputs": "hi"}),
+    "POST /generate and /tokenize": ("/generate", {"inputs": "hi"}),
     "POST /generate_stream": ("/generate_stream", {"inputs": "hi"}),
-    "POST /": ("/", {"inputs": "hi"}),
-    "Parameters of /, /generate and /generate_stream": ("/generate", {"inputs": "hi"}),
+    "POST / and /invocations": ("/", {"inputs": "hi"}),
+    "Parameters of /, /invocations, /generate, /generate_stream and /tokenize": ("/generate", {"inputs": "hi"}),
+    "POST /chat_tokenize": ("/chat_tokenize", {"messages": [{"role": "user", "content": "hi"}]}),
 }
 
 

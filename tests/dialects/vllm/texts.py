@@ -7,7 +7,11 @@ from typing import Any
 
 from portico.core.request import GenerationRequest, TextPrompt
 
-LEDGER_REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {"POST /generate": ("/generate", {"prompt": "hi"})}
+LEDGER_REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "POST /generate": ("/generate", {"prompt": "hi"}),
+    "POST /tokenize": ("/tokenize", {"messages": [{"role": "user", "content": "hi"}]}),
+    "POST /detokenize": ("/detokenize", {"tokens": [1]}),
+}
 
 
 def reply_texts(request: GenerationRequest, body: bytes) -> list[str]:

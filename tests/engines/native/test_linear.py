@@ -20,7 +20,7 @@ def test_a_row_is_the_same_among_any_number_of_rows(dtype: torch.dtype, num_inpu
     everything = linear(x)
     tolerance = 1e-3 if dtype is torch.float32 else 1.0
     torch.testing.assert_close(everything, functional.linear(x, weight, bias), atol=tolerance, rtol=0.02)
-    for num_rows in (1, 3, 8, 16, 21, 40, 64, 99, 256, 300):
+    for num_rows in (1, 2, 3, 5, 8, 16, 21, 40, 64, 99, 256, 300):
         assert torch.equal(linear(x[:num_rows]), everything[:num_rows])
         assert torch.equal(linear(x[-num_rows:]), everything[-num_rows:])
 
@@ -38,4 +38,4 @@ def test_only_numbers_of_rows_that_are_known_good_are_run() -> None:
 
 
 def test_few_rows_are_padded_to_few_numbers() -> None:
-    assert [padded(number) for number in (1, 4, 5, 9, 17, 33, 64, 65, 1000)] == [4, 4, 8, 16, 24, 48, 64, 72, 1000]
+    assert [padded(number) for number in (1, 4, 5, 9, 17, 33, 64, 65, 1000)] == [1, 4, 6, 12, 24, 48, 64, 72, 1000]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,18 @@ from safetensors.torch import load_file, save_file
 from transformers import Qwen2ForCausalLM
 
 from portico.core.engine import EngineStartError
+from portico.engines.native import weight_files
 from portico.engines.native.config import NativeConfig
 from portico.engines.native.engine_core import EngineCore
 from portico.engines.native.loader import load_weights, read_checkpoint
 from portico.engines.native.startup import build
+from tests.engines.native.checkpoints import (
+    BAICHUAN_CONFIG,
+    QWEN_CONFIG,
+    baichuan_tensors,
+    qwen_tensors,
+    write_files,
+)
 from tests.engines.native.conftest import write_checkpoint
 from tests.engines.native.core_driver import run_to_end
 from tests.engines.native.jobs import job
@@ -41,6 +51,23 @@ def truncate(path: Path) -> None:
     (path / "model.safetensors").write_bytes(data[: len(data) // 2])
 
 
+def write_pickle(path: Path, content: object) -> None:
+    (path / "model.safetensors").unlink()
+    if isinstance(content, bytes):
+        (path / "pytorch_model.bin").write_bytes(content)
+    else:
+        torch.save(content, path / "pytorch_model.bin")
+
+
+class Harmful:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (print, ("this must not run",))
+
+
+def write_harmful_pickle(path: Path) -> None:
+    write_pickle(path, {"model.norm.weight": Harmful()})
+
+
 BROKEN: list[tuple[str, Callable[[Path], object]]] = [
     (r"has no config\.json\.$", lambda path: (path / "config.json").unlink()),
     (r"config\.json cannot be read", lambda path: (path / "config.json").write_text("{")),
@@ -51,11 +78,13 @@ BROKEN: list[tuple[str, Callable[[Path], object]]] = [
     ),
     (r"\(none given\) is not supported", lambda path: edit_config(path, architectures=None)),
     (r"hidden_size as a positive integer, not 'x'\.$", lambda path: edit_config(path, hidden_size="x")),
-    (r"scaling yarn .* is not supported", lambda path: edit_config(path, rope_parameters={"rope_type": "yarn"})),
+    (r"scaling su .* is not supported", lambda path: edit_config(path, rope_parameters={"rope_type": "su"})),
     (r"sets quantization_config", lambda path: edit_config(path, quantization_config={"bits": 4})),
-    (r"sets use_sliding_window", lambda path: edit_config(path, use_sliding_window=True)),
     (r"has no model\.safetensors\.$", lambda path: (path / "model.safetensors").unlink()),
     (r"is not a readable safetensors file", truncate),
+    (r"is not a readable PyTorch file: .*Weights only load failed", write_harmful_pickle),
+    (r"is not a readable PyTorch file", lambda path: write_pickle(path, b"no zip file")),
+    (r"pytorch_model\.bin does not hold tensors by name\.$", lambda path: write_pickle(path, [torch.ones(3)])),
     (
         r"lacks the tensor model\.norm\.weight\.$",
         lambda path: edit_weights(path, lambda tensors: tensors.__delitem__("model.norm.weight")),
@@ -78,12 +107,15 @@ BROKEN: list[tuple[str, Callable[[Path], object]]] = [
 
 
 @pytest.mark.parametrize(("message", "damage"), BROKEN, ids=[message[:40] for message, _ in BROKEN])
-def test_a_broken_checkpoint_is_refused(tmp_path: Path, message: str, damage: Callable[[Path], object]) -> None:
+def test_a_broken_checkpoint_is_refused(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], message: str, damage: Callable[[Path], object]
+) -> None:
     write_checkpoint(tmp_path)
     damage(tmp_path)
     with pytest.raises(EngineStartError, match=message) as caught:
         load_weights(read_checkpoint(tmp_path), torch.float32, CPU, lambda _: None)
     assert "\n" not in str(caught.value)
+    assert "must not run" not in capfd.readouterr().out
 
 
 def test_settings_that_do_not_fit_are_refused(checkpoint: Path) -> None:
@@ -114,6 +146,68 @@ def test_sharded_checkpoints_are_the_same(
     shard.unlink()
     with pytest.raises(EngineStartError, match=f"has no {shard.name}"):
         make_core(tmp_path)
+
+
+def loaded(path: Path, dtype: torch.dtype = torch.float32) -> list[torch.Tensor]:
+    return list(load_weights(read_checkpoint(path), dtype, CPU, lambda _: None).tensors())
+
+
+@pytest.mark.parametrize("num_shards", [1, 3])
+@pytest.mark.parametrize("as_pickle", [False, True])
+def test_file_formats_are_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, as_pickle: bool, num_shards: int
+) -> None:
+    # Files are opened anew after every two tensors or so.
+    monkeypatch.setattr(weight_files, "_MAX_MAPPED", 10_000)
+    tensors = baichuan_tensors(BAICHUAN_CONFIG)
+    expected = loaded(write_files(tmp_path / "plain", BAICHUAN_CONFIG, tensors))
+    path = write_files(tmp_path / "other", BAICHUAN_CONFIG, tensors, as_pickle, num_shards)
+    for one, other in zip(expected, loaded(path), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_pickled_parameters_are_tensors(tmp_path: Path) -> None:
+    tensors = baichuan_tensors(BAICHUAN_CONFIG)
+    parameters: Any = {name: torch.nn.Parameter(value) for name, value in tensors.items()}
+    path = write_files(tmp_path, BAICHUAN_CONFIG, parameters, as_pickle=True)
+    assert not any(tensor.requires_grad for tensor in loaded(path))
+
+
+@pytest.mark.parametrize("stored", [torch.float16, torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_weights_are_loaded_into_the_chosen_format(tmp_path: Path, stored: torch.dtype, dtype: torch.dtype) -> None:
+    tensors = {name: value.to(stored) for name, value in qwen_tensors(QWEN_CONFIG).items()}
+    weights = load_weights(read_checkpoint(write_files(tmp_path, QWEN_CONFIG, tensors)), dtype, CPU, lambda _: None)
+    assert {tensor.dtype for tensor in weights.tensors()} == {dtype}
+    assert torch.equal(weights.embedding, tensors["transformer.wte.weight"].to(dtype))
+
+
+_PEAK = """
+import re, sys
+from pathlib import Path
+import torch
+from portico.engines.native import weight_files
+from portico.engines.native.loader import load_weights, read_checkpoint
+
+def memory(name):
+    return int(re.search(name + r":\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
+
+# So that a file of this size stands for one of many gigabytes.
+weight_files._MAX_MAPPED = 4 << 20
+checkpoint = read_checkpoint(Path(sys.argv[1]))
+before = memory("VmRSS")
+weights = load_weights(checkpoint, torch.float32, torch.device("cpu"), lambda _: None)
+print((memory("VmHWM") - before) / sum(tensor.nbytes for tensor in weights.tensors()))
+"""
+
+
+@pytest.mark.parametrize("as_pickle", [False, True])
+def test_loading_takes_little_more_memory_than_the_weights(tmp_path: Path, as_pickle: bool) -> None:
+    config = {**BAICHUAN_CONFIG, "hidden_size": 512, "intermediate_size": 1536, "num_hidden_layers": 8}
+    path = write_files(tmp_path, config, baichuan_tensors(config), as_pickle)
+    command = [sys.executable, "-c", _PEAK, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert float(done.stdout) < 1.3
 
 
 @pytest.mark.parametrize(

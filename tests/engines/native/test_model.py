@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 from transformers import Qwen2ForCausalLM
 
 from portico.engines.native.config import NativeConfig
@@ -17,21 +16,7 @@ from portico.engines.native.startup import build
 from tests.engines.native.conftest import VOCAB_SIZE, write_checkpoint
 from tests.engines.native.core_driver import run_to_end
 from tests.engines.native.jobs import job
-
-
-def expected_logprobs(reference: Any, token_ids: list[int]) -> Tensor:
-    """[tokens, vocab]: what follows each token, by transformers."""
-    with torch.inference_mode():
-        logits: Tensor = reference(torch.tensor([token_ids])).logits[0]
-    return logits.float().log_softmax(1)
-
-
-def found_logprobs(best: tuple[tuple[int, float], ...]) -> Tensor:
-    """[vocab] from the log-probabilities of all tokens."""
-    row = torch.empty(VOCAB_SIZE)
-    for token_id, logprob in best:
-        row[token_id] = logprob
-    return row
+from tests.engines.native.logits import check_logprobs, found_logprobs, transformers_logits
 
 
 @pytest.mark.parametrize(
@@ -49,40 +34,23 @@ def test_prefill_and_decode_equal_transformers(
 ) -> None:
     path = write_checkpoint(tmp_path, **changes)
     reference = Qwen2ForCausalLM.from_pretrained(path, dtype=torch.float32)
-    core, _ = build(
-        path, NativeConfig(max_num_batched_tokens=max_num_batched_tokens, num_threads=1, device="cpu"), lambda _: None
-    )
-    prompt = tuple((17 * place + 3) % VOCAB_SIZE for place in range(75))
-
-    [outcome] = run_to_end(core, [job(prompt, logprobs=VOCAB_SIZE, prompt_logprobs=VOCAB_SIZE, max_tokens=20)])
-
-    output = outcome.token_ids[0]
-    expected = expected_logprobs(reference, [*prompt, *output])
-    [prefilled] = outcome.prefilled
-    assert prefilled.logprobs[0] is None
-    found = [*prefilled.logprobs[1:], *outcome.logprobs[0]]
-    assert len(found) == len(prompt) - 1 + len(output)
-    for place, entry in enumerate(found):
-        assert entry is not None
-        torch.testing.assert_close(found_logprobs(entry.best), expected[place], atol=1e-4, rtol=0)
-        following = [*prompt, *output][place + 1]
-        assert entry.logprob == pytest.approx(float(expected[place, following]), abs=1e-4)
-        assert list(entry.best) == sorted(entry.best, key=lambda pair: -pair[1])
-    assert output == [int(row.argmax()) for row in expected[len(prompt) - 1 : -1]]
+    check_logprobs(path, transformers_logits(reference), max_num_batched_tokens=max_num_batched_tokens)
 
 
 def test_bfloat16_is_close(checkpoint: Path, reference: Any) -> None:
     core, ready = build(checkpoint, NativeConfig(dtype="bfloat16", num_threads=1, device="cpu"), lambda _: None)
     prompt = tuple(range(10, 50))
     [outcome] = run_to_end(core, [job(prompt, logprobs=VOCAB_SIZE, max_tokens=6)])
-    expected = expected_logprobs(reference.to(torch.bfloat16), [*prompt, *outcome.token_ids[0]])
+    with torch.inference_mode():
+        logits = reference.to(torch.bfloat16)(torch.tensor([[*prompt, *outcome.token_ids[0]]])).logits[0]
     reference.to(torch.float32)
-    found = torch.stack([found_logprobs(entry.best) for entry in outcome.logprobs[0]])
+    expected = logits.float().log_softmax(1)
+    found = torch.stack([found_logprobs(entry.best, VOCAB_SIZE) for entry in outcome.logprobs[0]])
     assert ready.info.dtype == "bfloat16"
     assert float((found - expected[len(prompt) - 1 : -1]).abs().mean()) < 0.1
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
 def test_text_and_logprobs_are_the_same_alone_and_among_others(
     make_core: Callable[..., EngineCore], prompts: list[tuple[int, ...]], dtype: str
 ) -> None:

@@ -41,6 +41,8 @@ def decode_infer(raw: RawRequest) -> NativeExchange:
     _check(parameters)
     request = GenerationRequest(
         request_id=raw.request_id,
+        client_id=None,
+        timeout=parameters.timeout,
         model=None,
         prompts=(_prompt(body),),
         truncate=keep_end(parameters.truncate),
@@ -87,6 +89,7 @@ def _check(parameters: Parameters) -> None:
     _check_range("max_new_tokens", parameters.max_new_tokens, 0, excludes_low=True)
     _check_range("min_new_tokens", parameters.min_new_tokens, 0)
     _check_range("truncate", parameters.truncate, 0, excludes_low=True)
+    _check_range("timeout", parameters.timeout, 1, 65535)
     _check_range("seed", parameters.seed, -(2**63), _SEED_RANGE - 1)
 
 
@@ -126,9 +129,11 @@ def _stopping(parameters: Parameters, limits: ServerLimits) -> Stopping:
     return Stopping(
         max_tokens=parameters.max_new_tokens,
         clamps_max_tokens=True,
+        min_room=1,
         min_tokens=parameters.min_new_tokens,
         stop=wire.stop_strings("stop", parameters.stop, limits.max_stop),
         stop_token_ids=wire.token_ids("stop_token_ids", parameters.stop_token_ids),
         ignore_eos=parameters.ignore_eos,
         include_stop=parameters.include_stop_str_in_output,
+        stop_at_token_end=False,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -46,61 +46,42 @@ class NativeExchange:
 
 
 class NativeStream:
-    """An event for each piece of text.
-
-    The last event carries the whole text in place of its piece, so that each piece is held back until it is known
-    whether another one follows.
-    """
+    """An event for each piece of text; the last one carries the whole text in place of its piece."""
 
     media_type = "text/event-stream"
+    keep_alive = b""
     headers = _NO_HEADERS
 
     def __init__(self, request: GenerationRequest, has_details: bool) -> None:
         self._request = request
         self._has_details = has_details
-        self._held: Delta | None = None
         self._text = ""
         self._num_tokens = 0
 
-    def feed(self, event: Event) -> bytes:
-        """The piece before the newest one, or the whole text at the end."""
-        match event:
-            case Delta():
-                return self._push(event)
-            case Finished():
-                return self._finish(event)
-        return b""
+    def feed(self, events: Sequence[Event]) -> bytes:
+        """The pieces that have come, or the whole text at the end."""
+        pieces: list[Delta] = []
+        for event in events:
+            match event:
+                case Delta():
+                    self._text += event.text
+                    self._num_tokens += len(event.token_ids)
+                    pieces.append(event)
+                case Finished():
+                    return self._finish(pieces, event)
+        return b"".join(map(_frame, pieces))
 
     def close(self) -> bytes:
         """Nothing: the stream ends by ending."""
         return b""
 
     def fail(self, error: PorticoError) -> bytes:
-        """The piece that was held back, and the error as an event."""
-        return self._release() + wire.sse(errors.encode(error))
+        """The error as an event."""
+        return wire.sse(errors.encode(error))
 
-    def _push(self, delta: Delta) -> bytes:
-        self._text += delta.text
-        self._num_tokens += len(delta.token_ids)
-        held = self._held
-        if held is not None and not delta.token_ids:
-            # Text that was waiting for its end belongs to the tokens before it.
-            self._held = Delta(held.index, held.text + delta.text, held.token_ids, held.tokens)
-            return b""
-        frame = self._release()
-        self._held = delta
-        return frame
-
-    def _release(self) -> bytes:
-        held, self._held = self._held, None
-        if held is None:
-            return b""
-        return wire.sse(wire.encode_json(StreamEvent(token=StreamToken(list(held.token_ids), held.text))))
-
-    def _finish(self, finished: Finished) -> bytes:
+    def _finish(self, pieces: Sequence[Delta], finished: Finished) -> bytes:
         if finished.reason is FinishReason.ABORT:
-            return self.fail(_BROKEN_OFF)
-        held, self._held = self._held, None
+            return b"".join(map(_frame, pieces)) + self.fail(_BROKEN_OFF)
         details = StreamDetails(
             finish_reason=_finish_reason(finished.reason, finished.stop),
             generated_tokens=self._num_tokens,
@@ -109,9 +90,13 @@ class NativeStream:
         last = LastEvent(
             generated_text=self._text,
             details=details if self._has_details else None,
-            token=StreamToken(list(held.token_ids) if held else [], None),
+            token=StreamToken([token_id for piece in pieces for token_id in piece.token_ids], None),
         )
         return wire.sse(wire.encode_json(last))
+
+
+def _frame(piece: Delta) -> bytes:
+    return wire.sse(wire.encode_json(StreamEvent(token=StreamToken(list(piece.token_ids), piece.text))))
 
 
 def _finish_reason(reason: FinishReason, stop: str | int | None) -> str:

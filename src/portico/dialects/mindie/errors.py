@@ -12,6 +12,7 @@ from portico.core.errors import (
     PorticoError,
     PromptTooLong,
     RequestError,
+    TimedOut,
     UnknownModel,
     UnknownRoute,
 )
@@ -26,6 +27,7 @@ _TABLE: dict[type[PorticoError], tuple[int, str]] = {
     PayloadTooLarge: (413, "Input Validation Error"),
     Overloaded: (503, "Service Unavailable"),
     NotReady: (503, "Service Unavailable"),
+    TimedOut: (500, "Incomplete Generation"),
     EngineFailure: (500, "Incomplete Generation"),
     PorticoError: (500, "Incomplete Generation"),
 }
@@ -46,7 +48,8 @@ def refuse(error: PorticoError) -> Reply:
 def encode(error: PorticoError) -> bytes:
     """The error's JSON object, as it also stands in a stream."""
     _, error_type = _row(error)
-    return wire.encode_json({"error": str(error), "error_type": error_type})
+    sentence = f"Engine callback timeout: {error}" if isinstance(error, TimedOut) else str(error)
+    return wire.encode_json({"error": sentence, "error_type": error_type})
 
 
 def _row(error: PorticoError) -> tuple[int, str]:

@@ -34,7 +34,7 @@ PARAMETERS = Ledger(
         honoured("stop", "an addition: a string or a list"),
         honoured("stop_token_ids", "an addition"),
         honoured("temperature", "0 is greedy"),
-        neutral("timeout", "requests are not timed out; close the connection to stop one."),
+        honoured("timeout", "seconds, 1 to 65535; absent is without end"),
         honoured("top_k", "0 and -1 are off"),
         honoured("top_p", "1 is off"),
         honoured("truncate", "an addition: keeps the last tokens of the prompt"),
@@ -42,3 +42,20 @@ PARAMETERS = Ledger(
         honoured("watermark", "gamma 0.5, delta 2.0, hash key 15485863"),
     ),
 )
+
+TOKENIZER = Ledger(
+    "POST /v1/tokenizer",
+    "",
+    (
+        honoured("inputs", "the text, one string"),
+        honoured("do_decode", "the tokens are given as text; absent is true"),
+    ),
+)
+
+STOP = Ledger(
+    "POST /v2/models/{model}/stopInfer",
+    "",
+    (honoured("id", "the id of a running request to /v2/models/{model}/infer, generate or generate_stream"),),
+)
+
+ALL = (BODY, PARAMETERS, TOKENIZER, STOP)

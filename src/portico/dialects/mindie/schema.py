@@ -37,6 +37,7 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True):
     ignore_eos: bool = False
     skip_special_tokens: bool = True
     truncate: int | None = None
+    timeout: int | None = None
     details: bool = False
 
     @property
@@ -44,6 +45,19 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True):
         """Whether tokens are drawn, as far as `temperature` does not say otherwise."""
         given = (self.temperature, self.top_k, self.top_p, self.typical_p)
         return self.do_sample or any(value is not None for value in given)
+
+
+class TokenizerFields(msgspec.Struct, frozen=True, kw_only=True):
+    """What `/v1/tokenizer` reads."""
+
+    inputs: str
+    do_decode: bool = True
+
+
+class StopFields(msgspec.Struct, frozen=True, kw_only=True):
+    """What `stopInfer` reads."""
+
+    id: str
 
 
 class Details(msgspec.Struct, frozen=True, kw_only=True):

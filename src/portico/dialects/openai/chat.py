@@ -5,7 +5,7 @@ Source: OpenAI API reference, "The chat completion object" and "The chat complet
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,6 +75,7 @@ class ChatEncoder:
     """Chunks with the role of every choice first, then text, an end per choice, and the usage if it is asked for."""
 
     media_type = "text/event-stream"
+    keep_alive = b""
     headers: Mapping[str, str] = STREAM_HEADERS
 
     def __init__(self, exchange: ChatExchange) -> None:
@@ -86,24 +87,9 @@ class ChatEncoder:
         self._usage = UsageCounter() if exchange.layout.includes_usage else None
         self._writer: ChunkWriter | None = None
 
-    def feed(self, event: Event) -> bytes:
-        """The chunks of one event."""
-        if isinstance(event, Started):
-            head = self._envelope.fields("chat.completion.chunk", event.model)
-            self._writer = ChunkWriter(head, self._layout, b'"delta":{"content":')
-        if self._usage is not None:
-            self._usage.feed(event)
-            self._chunks.count(self._usage.usage())
-        match event:
-            case Delta():
-                return self._delta(event)
-            case Finished():
-                rest = b'"delta":{},"logprobs":null,' + encode_end(event)
-                return self._chunks.choice(event.index, rest)
-            case Started():
-                return b"" if self._layout.shows_token_ids else self._begin(b"")
-            case Prefilled():
-                return self._begin(_prompt_ids(event)) if self._layout.shows_token_ids else b""
+    def feed(self, events: Sequence[Event]) -> bytes:
+        """The chunks of each event."""
+        return b"".join(map(self._feed, events))
 
     def close(self) -> bytes:
         """The usage, if it is asked for, and the end of the stream."""
@@ -114,6 +100,25 @@ class ChatEncoder:
     def fail(self, error: PorticoError) -> bytes:
         """The error object and the end of the stream."""
         return wire.sse(wire.one_line(encode_error(error))) + DONE
+
+    def _feed(self, event: Event) -> bytes:
+        if isinstance(event, Started):
+            head = self._envelope.fields("chat.completion.chunk", event.model)
+            self._writer = ChunkWriter(head, self._layout, b'"delta":{"content":')
+        if self._usage is not None:
+            self._usage.feed(event)
+            if self._layout.repeats_usage:
+                self._chunks.count(self._usage.usage())
+        match event:
+            case Delta():
+                return self._delta(event)
+            case Finished():
+                rest = b'"delta":{},"logprobs":null,' + encode_end(event)
+                return self._chunks.choice(event.index, rest)
+            case Started():
+                return b"" if self._layout.shows_token_ids else self._begin(b"")
+            case Prefilled():
+                return self._begin(_prompt_ids(event)) if self._layout.shows_token_ids else b""
 
     @property
     def _chunks(self) -> ChunkWriter:

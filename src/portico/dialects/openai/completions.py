@@ -5,7 +5,7 @@ Source: OpenAI API reference, "The completion object". Chunks of a stream are th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -130,6 +130,7 @@ class CompletionEncoder:
     """Chunks with the prompt first if it is echoed, then text, an end per choice, and the usage if it is asked for."""
 
     media_type = "text/event-stream"
+    keep_alive = b""
     headers: Mapping[str, str] = STREAM_HEADERS
 
     def __init__(self, exchange: CompletionExchange) -> None:
@@ -140,13 +141,27 @@ class CompletionEncoder:
         self._writer: ChunkWriter | None = None
         self._offsets: dict[int, int] = {}
 
-    def feed(self, event: Event) -> bytes:
-        """The chunks of one event."""
+    def feed(self, events: Sequence[Event]) -> bytes:
+        """The chunks of each event."""
+        return b"".join(map(self._feed, events))
+
+    def close(self) -> bytes:
+        """The usage, if it is asked for, and the end of the stream."""
+        if self._usage is None:
+            return DONE
+        return self._chunks.usage(self._usage.usage()) + DONE
+
+    def fail(self, error: PorticoError) -> bytes:
+        """The error object and the end of the stream."""
+        return wire.sse(wire.one_line(encode_error(error))) + DONE
+
+    def _feed(self, event: Event) -> bytes:
         if isinstance(event, Started):
             self._writer = ChunkWriter(self._exchange.envelope.fields(_KIND, event.model), self._layout, b'"text":')
         if self._usage is not None:
             self._usage.feed(event)
-            self._chunks.count(self._usage.usage())
+            if self._layout.repeats_usage:
+                self._chunks.count(self._usage.usage())
         match event:
             case Delta():
                 ids = b""
@@ -159,16 +174,6 @@ class CompletionEncoder:
                 return b""
             case Prefilled():
                 return self._begin(event)
-
-    def close(self) -> bytes:
-        """The usage, if it is asked for, and the end of the stream."""
-        if self._usage is None:
-            return DONE
-        return self._chunks.usage(self._usage.usage()) + DONE
-
-    def fail(self, error: PorticoError) -> bytes:
-        """The error object and the end of the stream."""
-        return wire.sse(wire.one_line(encode_error(error))) + DONE
 
     @property
     def _chunks(self) -> ChunkWriter:

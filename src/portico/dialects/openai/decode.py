@@ -67,7 +67,7 @@ def decode_chat(raw: RawRequest, profile: Profile) -> Exchange:
     logprobs = _chat_logprobs(chat, raw.limits)
     prompt_logprobs = _prompt_logprobs(chat, raw.limits)
     max_tokens = chat.max_tokens if chat.max_completion_tokens is None else chat.max_completion_tokens
-    prompt = decode_conversation(chat.messages, chat, profile.trusts_chat_template)
+    prompt = decode_conversation(chat.messages, fields, profile.trusts_chat_template)
     last = prompt.messages[-1]
     # The answer speaks as the assistant, unless it goes on with the last message.
     repeats = chat.echo and (last.role == "assistant" or not prompt.add_generation_prompt)
@@ -124,6 +124,8 @@ def _request(
 ) -> GenerationRequest:
     return GenerationRequest(
         request_id=raw.request_id,
+        client_id=None,
+        timeout=None,
         model=fields.model or None,
         prompts=prompts,
         truncate=decode_truncation(fields),

@@ -89,7 +89,6 @@ class ChunkWriter:
         encoded = wire.encode_json(head)[:-1]
         self._head = b"data: " + encoded + b',"choices":[{"index":'
         self._usage_head = b"data: " + encoded + b',"choices":[],"usage":'
-        self._repeats_usage = layout.repeats_usage
         # With usage asked for, every chunk before the last has it as null.
         self._end = b',"usage":null}\n\n' if layout.includes_usage else b"}\n\n"
         self._tail = b"}]" + self._end
@@ -109,9 +108,8 @@ class ChunkWriter:
 
     def count(self, usage: Usage) -> None:
         """Takes the counts that the next chunks have, where every chunk has them."""
-        if self._repeats_usage:
-            self._end = b',"usage":' + wire.encode_json(encode_usage(usage)) + b"}\n\n"
-            self._tail = b"}]" + self._end
+        self._end = b',"usage":' + wire.encode_json(encode_usage(usage)) + b"}\n\n"
+        self._tail = b"}]" + self._end
 
     def usage(self, usage: Usage) -> bytes:
         """The chunk of counts, without a choice."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from portico.core.model import SamplingDefaults
+from portico.core.model import NO_ADVICE, SamplingDefaults
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,4 +20,4 @@ class Profile:
     trusts_chat_template: bool
 
 
-DOCUMENTED = Profile(SamplingDefaults(), trusts_chat_template=False)
+DOCUMENTED = Profile(NO_ADVICE, trusts_chat_template=False)

@@ -65,11 +65,13 @@ def decode_stopping(
     return Stopping(
         max_tokens=min(bounds, default=None),
         clamps_max_tokens=True,
+        min_room=1,
         min_tokens=min_tokens,
         stop=wire.stop_strings("stop", fields.stop, limits.max_stop),
         stop_token_ids=wire.token_ids("stop_token_ids", fields.stop_token_ids),
         ignore_eos=fields.ignore_eos or False,
         include_stop=fields.include_stop_str_in_output or False,
+        stop_at_token_end=False,
     )
 
 

@@ -11,8 +11,6 @@ from typing import Any, Literal
 
 import msgspec
 
-from portico.dialects.conversation import TemplateFields
-
 
 class StreamOptions(msgspec.Struct, kw_only=True):
     """`stream_options` of both routes."""
@@ -54,8 +52,8 @@ class SamplingFields(msgspec.Struct, kw_only=True):
     return_tokens_as_token_ids: bool | None = None
 
 
-class ChatFields(TemplateFields, SamplingFields, kw_only=True):
-    """The body of `POST /v1/chat/completions`; messages are read one by one."""
+class ChatFields(SamplingFields, kw_only=True):
+    """The body of `POST /v1/chat/completions`; messages are read one by one, with the fields of the template."""
 
     messages: list[dict[str, Any]]
     max_completion_tokens: int | None = None

@@ -1,44 +1,61 @@
-"""The dialect of Text Generation Inference 3, as its native routes speak it.
+"""The dialect of Text Generation Inference 3, as its native routes speak it, and MindIE's flavour of it.
 
-Beyond it: requests are refused with their status before a stream starts, where TGI starts the stream first; stop
-strings match at any position; unknown fields are refused.
+Beyond it: unknown fields are refused; `ignore_eos`, `min_new_tokens` and prompt log-probabilities without a flag.
+
+Source: TGI 3.3.7's router and its documentation; MindIE Service's EndPoint API, TGI interface.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
-from portico.core.dialect import Claim, Describe, Dialect, Generate, MetricAlias, Reply, Route
+from portico.core.dialect import Claim, Describe, Dialect, Generate, MetricAlias, Reply, Route, Tokenize
 from portico.core.errors import PorticoError
 from portico.core.ledger import Ledger
-from portico.dialects.tgi import decode, errors, ledgers, metadata
+from portico.dialects.tgi import decode, errors, ledgers, metadata, tokens
+from portico.dialects.tgi.metrics import METRIC_ALIASES
+from portico.dialects.tgi.profile import IMPROVED as IMPROVED
+from portico.dialects.tgi.profile import MINDIE as MINDIE
+from portico.dialects.tgi.profile import STRICT as STRICT
+from portico.dialects.tgi.profile import Profile as Profile
 
+_CLAIM = Claim(decode.claims, "`inputs`")
 _HEALTH = Describe(metadata.describe_health)
-_ROUTES = (
-    Route("POST", "/generate", Generate(decode.decode_generate), Claim(decode.claims, "`inputs`")),
-    Route("POST", "/generate_stream", Generate(decode.decode_generate_stream)),
-    Route("POST", "/", Generate(decode.decode_root)),
-    Route("GET", "/", _HEALTH),
-    Route("GET", "/health", _HEALTH),
-    Route("GET", "/ping", _HEALTH),
-    Route("GET", "/info", Describe(metadata.describe_info)),
-)
-_LEDGERS = (ledgers.GENERATE, ledgers.GENERATE_STREAM, ledgers.ROOT, ledgers.PARAMETERS)
+
+
+def _routes(profile: Profile) -> Iterator[Route]:
+    on_root = Generate(partial(decode.decode_root, profile=profile))
+    in_stream = errors.refuse_always_in_stream if profile.tells_errors_in_stream else None
+    in_asked_stream = errors.refuse_in_asked_stream if profile.tells_errors_in_stream else None
+    yield Route("POST", "/generate", Generate(partial(decode.decode_generate, profile=profile)), _CLAIM)
+    yield Route(
+        "POST", "/generate_stream", Generate(partial(decode.decode_generate_stream, profile=profile)), refuse=in_stream
+    )
+    yield Route("POST", "/", on_root, refuse=in_asked_stream)
+    yield Route("POST", "/invocations", on_root, _CLAIM, refuse=in_asked_stream)
+    yield Route("POST", "/tokenize", Tokenize(partial(tokens.decode_tokenize, profile=profile)), _CLAIM)
+    yield Route("POST", "/chat_tokenize", Tokenize(tokens.decode_chat_tokenize))
+    for path in ("/", "/health", "/ping"):
+        yield Route("GET", path, _HEALTH)
+    yield Route("GET", "/info", Describe(partial(metadata.describe_info, profile=profile)))
 
 
 @dataclass(frozen=True, slots=True)
 class _Tgi:
-    name: str
-    title: str
+    profile: Profile
     routes: tuple[Route, ...]
-    prefixes: tuple[str, ...]
-    ledgers: tuple[Ledger, ...]
-    metric_aliases: tuple[MetricAlias, ...] = ()
+    name: str = "tgi"
+    title: str = "TGI"
+    prefixes: tuple[str, ...] = ()
+    ledgers: tuple[Ledger, ...] = ledgers.ALL
+    metric_aliases: tuple[MetricAlias, ...] = METRIC_ALIASES
 
     def refuse(self, error: PorticoError) -> Reply:
-        return errors.refuse(error)
+        return self.profile.refuse(error)
 
 
-def dialect() -> Dialect:
-    """TGI 3 with its default launch options and prompt logprobs enabled."""
-    return _Tgi(name="tgi", title="TGI", routes=_ROUTES, prefixes=(), ledgers=_LEDGERS)
+def dialect(profile: Profile = STRICT) -> Dialect:
+    """The dialect in one flavour."""
+    return _Tgi(profile, tuple(_routes(profile)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from portico.core.dialect import RawRequest
+from portico.core.dialect import Exchange, RawRequest
 from portico.core.errors import InvalidParameter, MalformedRequest
 from portico.core.ledger import Ledger
 from portico.core.model import ServerLimits
@@ -13,45 +13,47 @@ from portico.dialects import wire
 from portico.dialects.tgi import ledgers
 from portico.dialects.tgi.encode import TextExchange
 from portico.dialects.tgi.layout import Layout
+from portico.dialects.tgi.mindie import MindieExchange
+from portico.dialects.tgi.profile import Profile
 from portico.dialects.tgi.schema import Body, Parameters
 
 T = TypeVar("T")
 
-MAX_TOP_N_TOKENS = 5
 MAX_SEED = 2**64 - 1
 # TGI plans output in pieces of this length and checks only the first one against the context.
 CHECKED_NEW_TOKENS = 1024
 WATERMARK = Watermark(gamma=0.5, delta=2.0, hash_key=15485863)
 
 
-def decode_generate(raw: RawRequest) -> TextExchange:
+def decode_generate(raw: RawRequest, profile: Profile) -> Exchange:
     """Reads `POST /generate`.
 
     Raises:
         RequestError: what TGI refuses, and what is not honoured.
     """
-    body, parameters = _read(raw.body, ledgers.GENERATE)
-    return _exchange(raw, body, parameters, stream=False, full_text=False)
+    body, parameters = read(raw.body, ledgers.GENERATE, profile)
+    return _exchange(raw, profile, body, parameters, stream=False, full_text=False)
 
 
-def decode_generate_stream(raw: RawRequest) -> TextExchange:
+def decode_generate_stream(raw: RawRequest, profile: Profile) -> Exchange:
     """Reads `POST /generate_stream`.
 
     Raises:
         RequestError: what TGI refuses, and what is not honoured.
     """
-    body, parameters = _read(raw.body, ledgers.GENERATE_STREAM)
-    return _exchange(raw, body, parameters, stream=True, full_text=False)
+    body, parameters = read(raw.body, ledgers.GENERATE_STREAM, profile)
+    return _exchange(raw, profile, body, parameters, stream=True, full_text=False)
 
 
-def decode_root(raw: RawRequest) -> TextExchange:
+def decode_root(raw: RawRequest, profile: Profile) -> Exchange:
     """Reads `POST /`, where the text includes the prompt unless asked otherwise.
 
     Raises:
         RequestError: what TGI refuses, and what is not honoured.
     """
-    body, parameters = _read(raw.body, ledgers.ROOT)
-    return _exchange(raw, body, parameters, stream=body.stream, full_text=True, in_array=True)
+    body, parameters = read(raw.body, ledgers.ROOT, profile)
+    full_text = profile.echoes_on_root
+    return _exchange(raw, profile, body, parameters, stream=body.stream, full_text=full_text, in_array=True)
 
 
 def claims(body: bytes) -> bool:
@@ -62,12 +64,17 @@ def claims(body: bytes) -> bool:
         return False
 
 
-def _read(body: bytes, ledger: Ledger) -> tuple[Body, Parameters]:
+def read(body: bytes, ledger: Ledger, profile: Profile) -> tuple[Body, Parameters]:
+    """The fields of a body and of its `parameters`.
+
+    Raises:
+        RequestError: a field has the wrong type or is not honoured.
+    """
     fields = wire.decode_object(body)
     ledger.check(fields)
     decoded = _convert(fields, Body, "")
     if decoded.parameters is None:
-        return decoded, Parameters(do_sample=True)
+        return decoded, Parameters(do_sample=not profile.has_token_lists)
     ledgers.PARAMETERS.check(decoded.parameters)
     return decoded, _convert(decoded.parameters, Parameters, "parameters")
 
@@ -78,54 +85,94 @@ def _convert(fields: dict[str, Any], schema: type[T], scope: str) -> T:
 
 
 def _exchange(
-    raw: RawRequest, body: Body, parameters: Parameters, *, stream: bool, full_text: bool, in_array: bool = False
-) -> TextExchange:
-    _check(body, parameters, raw.limits, stream)
+    raw: RawRequest,
+    profile: Profile,
+    body: Body,
+    parameters: Parameters,
+    *,
+    stream: bool,
+    full_text: bool,
+    in_array: bool = False,
+) -> Exchange:
+    _check(body, parameters, raw.limits, profile, stream)
     if parameters.return_full_text is not None:
         full_text = parameters.return_full_text
     request = GenerationRequest(
         request_id=raw.request_id,
+        client_id=None,
+        timeout=None,
         model=None,
         prompts=(TextPrompt(body.inputs, add_special_tokens=True),),
         truncate=keep_end(parameters.truncate),
         banned_words=(),
         sampling=_sampling(parameters),
-        stopping=_stopping(parameters),
-        output=_output(parameters, stream),
+        stopping=_stopping(parameters, profile),
+        output=_output(parameters, profile, stream),
         stream=stream,
     )
     layout = Layout(
-        prefix=body.inputs if full_text else "",
+        profile=profile,
+        prefix=body.inputs + profile.separator if full_text else "",
         num_characters=len(body.inputs),
         has_details=parameters.details or (parameters.decoder_input_details and not stream),
         top_n_tokens=parameters.top_n_tokens or 0,
         in_array=in_array,
+        max_new_tokens=parameters.max_new_tokens,
     )
+    if profile.has_token_lists:
+        return MindieExchange(request, layout)
     return TextExchange(request, layout)
 
 
-def _check(body: Body, parameters: Parameters, limits: ServerLimits, stream: bool) -> None:
-    _check_choices(parameters, limits, stream)
-    _check_positive("temperature", parameters.temperature)
-    _check_positive("repetition_penalty", parameters.repetition_penalty)
-    _check_between("frequency_penalty", parameters.frequency_penalty, -2.0, 2.0)
-    _check_share("top_p", parameters.top_p)
-    _check_share("typical_p", parameters.typical_p)
-    _check_positive("top_k", parameters.top_k)
+def _check(body: Body, parameters: Parameters, limits: ServerLimits, profile: Profile, stream: bool) -> None:
+    _check_choices(parameters, wire.or_default(profile.max_best_of, limits.max_choices), stream)
+    _check_sampling(parameters, profile)
     _check_positive("max_new_tokens", parameters.max_new_tokens)
-    num_stops = len(parameters.stops)
-    if num_stops > limits.max_stop:
-        raise InvalidParameter("stop", f"`stop` supports up to {limits.max_stop} stop sequences. Given: {num_stops}")
+    max_stop = min(wire.or_default(profile.max_stop_sequences, limits.max_stop), limits.max_stop)
+    if len(parameters.stops) > max_stop:
+        raise InvalidParameter(
+            "stop", f"`stop` supports up to {max_stop} stop sequences. Given: {len(parameters.stops)}"
+        )
     if "" in parameters.stops:
         raise InvalidParameter("stop", "`stop` cannot have an empty stop sequence")
     _check_between("seed", parameters.seed, 0, MAX_SEED)
-    _check_between("top_n_tokens", parameters.top_n_tokens, 0, min(MAX_TOP_N_TOKENS, limits.max_logprobs))
+    if parameters.seed is not None and (parameters.best_of or 1) > 1:
+        raise InvalidParameter("seed", f"`seed` must not be set when `best_of` > 1. Given: {parameters.seed}")
+    max_top_n = min(wire.or_default(profile.max_top_n_tokens, limits.max_logprobs), limits.max_logprobs)
+    _check_between("top_n_tokens", parameters.top_n_tokens, 0, max_top_n)
     if not body.inputs:
         raise InvalidParameter("inputs", "`inputs` cannot be empty")
-    _check_positive("truncate", parameters.truncate)
+    _check_truncation(parameters.truncate, limits.max_prompt_tokens)
 
 
-def _check_choices(parameters: Parameters, limits: ServerLimits, stream: bool) -> None:
+def _check_sampling(parameters: Parameters, profile: Profile) -> None:
+    if profile.takes_neutral:
+        for name in ("temperature", "top_k", "top_p", "typical_p"):
+            value = getattr(parameters, name)
+            if value is not None:
+                wire.require_between(name, value, 0, 1 if name.endswith("_p") else None)
+    else:
+        _check_positive("temperature", parameters.temperature)
+    _check_positive("repetition_penalty", parameters.repetition_penalty)
+    _check_between("frequency_penalty", parameters.frequency_penalty, -2.0, 2.0)
+    if not profile.takes_neutral:
+        _check_share("top_p", parameters.top_p)
+        _check_share("typical_p", parameters.typical_p)
+        _check_positive("top_k", parameters.top_k)
+
+
+def _check_truncation(truncate: int | None, max_input_tokens: int | None) -> None:
+    if truncate is None:
+        return
+    if max_input_tokens is None:
+        _check_positive("truncate", truncate)
+    elif not 0 < truncate <= max_input_tokens:
+        raise InvalidParameter(
+            "truncate", f"`truncate` must be strictly positive and less than {max_input_tokens}. Given: {truncate}"
+        )
+
+
+def _check_choices(parameters: Parameters, max_best_of: int, stream: bool) -> None:
     best_of = parameters.best_of
     if stream and best_of not in (None, 1):
         raise InvalidParameter("best_of", f"`best_of` != 1 is not supported when streaming tokens. Given: {best_of}")
@@ -135,12 +182,12 @@ def _check_choices(parameters: Parameters, limits: ServerLimits, stream: bool) -
         )
     if best_of is None or best_of <= 1:
         return
-    if best_of > limits.max_choices:
-        raise InvalidParameter("best_of", f"`best_of` must be > 0 and <= {limits.max_choices}. Given: {best_of}")
+    if max_best_of == 1:
+        raise InvalidParameter("best_of", "`best_of` != 1 is not allowed for this endpoint")
+    if best_of > max_best_of:
+        raise InvalidParameter("best_of", f"`best_of` must be > 0 and <= {max_best_of}. Given: {best_of}")
     if not parameters.asks_for_sampling:
         raise InvalidParameter("best_of", f"you must use sampling when `best_of` is > 1. Given: {best_of}")
-    if parameters.seed is not None:
-        raise InvalidParameter("seed", f"`seed` must not be set when `best_of` > 1. Given: {parameters.seed}")
 
 
 def _check_positive(name: str, value: float | None) -> None:
@@ -178,24 +225,37 @@ def _sampling(parameters: Parameters) -> Sampling:
     )
 
 
-def _stopping(parameters: Parameters) -> Stopping:
-    wanted = parameters.max_new_tokens
+def _stopping(parameters: Parameters, profile: Profile) -> Stopping:
+    wanted = wire.or_default(parameters.max_new_tokens, profile.default_max_new_tokens)
+    cuts = profile.has_token_lists or (wanted is not None and wanted > CHECKED_NEW_TOKENS)
     return Stopping(
         max_tokens=wanted,
-        clamps_max_tokens=wanted is not None and wanted > CHECKED_NEW_TOKENS,
+        clamps_max_tokens=cuts,
+        min_room=1 if profile.has_token_lists else CHECKED_NEW_TOKENS,
         min_tokens=parameters.min_new_tokens,
         stop=parameters.stops,
         stop_token_ids=(),
         ignore_eos=parameters.ignore_eos,
         include_stop=True,
+        stop_at_token_end=profile.stops_at_token_end,
     )
 
 
-def _output(parameters: Parameters, stream: bool) -> OutputOptions:
+def _output(parameters: Parameters, profile: Profile, stream: bool) -> OutputOptions:
     num_choices = parameters.best_of or 1
-    shows_tokens = stream or parameters.details or parameters.decoder_input_details
+    is_ranked = num_choices > 1
+    if profile.has_token_lists:
+        return OutputOptions(
+            num_choices=num_choices,
+            token_details=is_ranked,
+            logprobs=0 if is_ranked else None,
+            prompt_logprobs=None,
+            prompt_details=parameters.decoder_input_details,
+            processed_logprobs=True,
+            skip_special_tokens=True,
+        )
     # The best of several is found by their log-probabilities, even when these are not shown.
-    has_logprobs = shows_tokens or num_choices > 1
+    has_logprobs = stream or parameters.details or parameters.decoder_input_details or is_ranked
     return OutputOptions(
         num_choices=num_choices,
         token_details=has_logprobs,

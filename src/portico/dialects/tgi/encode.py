@@ -12,7 +12,7 @@ from portico.core.events import Choice, FinishReason, Result
 from portico.core.request import GenerationRequest
 from portico.dialects import wire
 from portico.dialects.tgi import errors
-from portico.dialects.tgi.layout import Layout, finish_reason, last_token, reported_seed, top_tokens
+from portico.dialects.tgi.layout import Layout, last_token, mean_logprob, reported_seed, top_tokens
 from portico.dialects.tgi.schema import Answer, Details, OutputToken, PrefillToken, Sequence, TopTokens
 from portico.dialects.tgi.stream import TokenStream
 
@@ -28,7 +28,7 @@ class TextExchange:
         """The best choice, with the others in its details; 500 when one was broken off."""
         if any(choice.reason is FinishReason.ABORT for choice in result.choices):
             return Reply(500, errors.incomplete("incomplete_generation"))
-        best = max(result.choices, key=_mean_logprob)
+        best = max(result.choices, key=mean_logprob)
         answer = Answer(generated_text=self.layout.prefix + best.text)
         if self.layout.has_details:
             answer = Answer(generated_text=answer.generated_text, details=self._details(result, best))
@@ -43,7 +43,7 @@ class TextExchange:
         prefill = [PrefillToken(token.id, token.text, token.logprob) for token in result.prompts[0]]
         others = [self._sequence(choice, prefill) for choice in result.choices if choice is not best]
         return Details(
-            finish_reason=finish_reason(best.reason, best.stop),
+            finish_reason=self.layout.finish_reason(best.reason, best.stop, len(best.token_ids)),
             generated_tokens=len(best.token_ids),
             seed=reported_seed(self.request, best.seed),
             prefill=prefill,
@@ -55,7 +55,7 @@ class TextExchange:
     def _sequence(self, choice: Choice, prefill: list[PrefillToken]) -> Sequence:
         return Sequence(
             generated_text=self.layout.prefix + choice.text,
-            finish_reason=finish_reason(choice.reason, choice.stop),
+            finish_reason=self.layout.finish_reason(choice.reason, choice.stop, len(choice.token_ids)),
             generated_tokens=len(choice.token_ids),
             seed=reported_seed(self.request, choice.seed),
             prefill=prefill,
@@ -73,6 +73,7 @@ class TextExchange:
         inference = timings.prefill + timings.decode
         num_tokens = len(best.token_ids)
         return {
+            "x-compute-type": self.layout.profile.compute_type,
             "x-compute-characters": str(self.layout.num_characters),
             "x-compute-time": str(timings.queue + inference),
             "x-total-time": _milliseconds(timings.queue + inference),
@@ -90,10 +91,6 @@ def _output_tokens(choice: Choice) -> list[OutputToken]:
         num_shown = sum(len(token.text) for token in choice.tokens[:-1] if not token.special)
         tokens[-1] = last_token(choice.tokens[-1], choice.text[num_shown:])
     return tokens
-
-
-def _mean_logprob(choice: Choice) -> float:
-    return sum(token.logprob or 0.0 for token in choice.tokens) / max(len(choice.tokens), 1)
 
 
 def _milliseconds(seconds: float) -> str:

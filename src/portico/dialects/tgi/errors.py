@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from portico.core.dialect import Reply
+from portico.core.dialect import RawRequest, Reply
 from portico.core.errors import (
     EngineFailure,
     MalformedRequest,
@@ -13,7 +13,9 @@ from portico.core.errors import (
     Overloaded,
     PayloadTooLarge,
     PorticoError,
+    PromptTooLong,
     RequestError,
+    TimedOut,
     UnknownModel,
     UnknownRoute,
 )
@@ -37,8 +39,22 @@ _TABLE: dict[type[PorticoError], _Row] = {
     Overloaded: _Row(429, "overloaded", "Model is overloaded: "),
     NotReady: _Row(503, "healthcheck"),
     EngineFailure: _Row(424, "generation", "Request failed during generation: "),
+    TimedOut: _Row(500, "incomplete_generation"),
     PorticoError: _Row(500, "incomplete_generation"),
 }
+_MINDIE: dict[type[PorticoError], _Row] = {
+    RequestError: _Row(422, "Input Validation Error"),
+    PromptTooLong: _Row(424, "Generation Error"),
+    UnknownModel: _Row(404, "NotFoundError"),
+    UnknownRoute: _Row(404, "NotFoundError"),
+    MethodNotAllowed: _Row(405, "Method Not Allowed"),
+    PayloadTooLarge: _Row(413, "Input Validation Error"),
+    Overloaded: _Row(503, "Service Unavailable"),
+    NotReady: _Row(503, "Service Unavailable"),
+    PorticoError: _Row(500, "Incomplete Generation"),
+}
+# What TGI finds out before it begins a stream.
+_BEFORE_STREAM = (MalformedRequest, wire.SchemaMismatch, UnknownRoute, MethodNotAllowed, PayloadTooLarge)
 
 
 def refuse(error: PorticoError) -> Reply:
@@ -54,14 +70,45 @@ def refuse(error: PorticoError) -> Reply:
             return _text(405, str(error), {"Allow": ", ".join(error.allowed)})
         case PayloadTooLarge():
             return _text(413, f"Failed to buffer the request body: {error}")
-    headers = {"Retry-After": str(error.retry_after)} if isinstance(error, Overloaded | NotReady) else {}
-    return Reply(_row(error).status, encode(error), headers=headers)
+    return Reply(_row(error).status, encode(error), headers=_headers(error))
+
+
+def refuse_in_stream(error: PorticoError) -> Reply:
+    """The error as the only event of a stream, whose status was sent before anything could fail."""
+    if isinstance(error, _BEFORE_STREAM):
+        return refuse(error)
+    return Reply(200, wire.sse(encode(error)), "text/event-stream", {"cache-control": "no-cache"})
+
+
+def refuse_always_in_stream(raw: RawRequest, error: PorticoError) -> Reply:
+    """The error on a path that always streams."""
+    return refuse_in_stream(error)
+
+
+def refuse_in_asked_stream(raw: RawRequest, error: PorticoError) -> Reply:
+    """The error on a path that streams when it is told to."""
+    try:
+        is_stream = wire.decode_object(raw.body).get("stream") is True
+    except MalformedRequest:
+        is_stream = False
+    return refuse_in_stream(error) if is_stream else refuse(error)
 
 
 def encode(error: PorticoError) -> bytes:
     """The error's JSON object, as it also stands in a stream."""
     row = _row(error)
-    return _object(row.prefix + str(error), row.error_type)
+    return _object(row.prefix + _sentence(error), row.error_type)
+
+
+def refuse_mindie(error: PorticoError) -> Reply:
+    """MindIE's pair of a sentence and a type."""
+    headers = {"Allow": ", ".join(error.allowed)} if isinstance(error, MethodNotAllowed) else _headers(error)
+    return Reply(_row(error, _MINDIE).status, encode_mindie(error), headers=headers)
+
+
+def encode_mindie(error: PorticoError) -> bytes:
+    """The error's JSON object with MindIE's types."""
+    return _object(str(error), _row(error, _MINDIE).error_type)
 
 
 def incomplete(error_type: str) -> bytes:
@@ -74,8 +121,24 @@ def unhealthy() -> Reply:
     return Reply(503, _object("unhealthy", "healthcheck"))
 
 
-def _row(error: PorticoError) -> _Row:
-    return next(_TABLE[kind] for kind in type(error).__mro__ if kind in _TABLE)
+def _row(error: PorticoError, table: dict[type[PorticoError], _Row] = _TABLE) -> _Row:
+    return next(table[kind] for kind in type(error).__mro__ if kind in table)
+
+
+def _sentence(error: PorticoError) -> str:
+    """What clients look for in the two refusals of length, which TGI words in its own fields."""
+    if not isinstance(error, PromptTooLong):
+        return str(error)
+    if error.max_tokens is None:
+        return f"`inputs` must have less than {error.max_model_len} tokens. Given: {error.num_prompt_tokens}"
+    return (
+        f"`inputs` tokens + `max_new_tokens` must be <= {error.max_model_len}. "
+        f"Given: {error.num_prompt_tokens} `inputs` tokens and {error.max_tokens} `max_new_tokens`"
+    )
+
+
+def _headers(error: PorticoError) -> dict[str, str]:
+    return {"Retry-After": str(error.retry_after)} if isinstance(error, Overloaded | NotReady) else {}
 
 
 def _object(sentence: str, error_type: str) -> bytes:

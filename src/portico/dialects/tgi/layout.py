@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from portico.core.events import FinishReason, Token
+from portico.core.events import Choice, FinishReason, Token
 from portico.core.request import GenerationRequest
+from portico.dialects.tgi.profile import Profile
 from portico.dialects.tgi.schema import OutputToken
 
 
@@ -15,18 +16,30 @@ class Layout:
     """How an answer is laid out.
 
     Attributes:
+        profile: the flavour of the dialect.
         prefix: stands before the generated text.
         num_characters: length of the prompt.
         has_details: details are given.
         top_n_tokens: alternatives per token that are shown; 0 leaves them out.
         in_array: a whole answer stands in an array.
+        max_new_tokens: output tokens that were asked for; None is as many as fit.
     """
 
+    profile: Profile
     prefix: str
     num_characters: int
     has_details: bool
     top_n_tokens: int
     in_array: bool
+    max_new_tokens: int | None
+
+    def finish_reason(self, reason: FinishReason, stop: str | int | None, num_tokens: int) -> str:
+        """TGI's word for why a choice of so many tokens ended; one that was broken off has none."""
+        if reason is FinishReason.LENGTH:
+            return "length"
+        if self.profile.length_wins and num_tokens == self.max_new_tokens:
+            return "length"
+        return "stop_sequence" if isinstance(stop, str) else "eos_token"
 
 
 def last_token(token: Token, rest: str) -> OutputToken:
@@ -37,11 +50,9 @@ def last_token(token: Token, rest: str) -> OutputToken:
     return OutputToken(token.id, token.text if token.special else rest, token.logprob, token.special)
 
 
-def finish_reason(reason: FinishReason, stop: str | int | None) -> str:
-    """TGI's word for why a choice ended; one that was broken off has none."""
-    if reason is FinishReason.LENGTH:
-        return "length"
-    return "stop_sequence" if isinstance(stop, str) else "eos_token"
+def mean_logprob(choice: Choice) -> float:
+    """What the best of several choices is found by."""
+    return sum(token.logprob or 0.0 for token in choice.tokens) / max(len(choice.tokens), 1)
 
 
 def reported_seed(request: GenerationRequest, seed: int) -> int | None:

@@ -15,17 +15,17 @@ def _body(title: str, stream: Entry) -> Ledger:
 
 
 GENERATE = _body(
-    "POST /generate",
+    "POST /generate and /tokenize",
     neutral("stream", "this path answers at once; POST to /generate_stream for a stream.", False),
 )
 GENERATE_STREAM = _body(
     "POST /generate_stream",
     neutral("stream", "this path always streams; POST to /generate for an answer at once.", True),
 )
-ROOT = _body("POST /", honoured("stream", "selects between a one-element array and a stream"))
+ROOT = _body("POST / and /invocations", honoured("stream", "selects between a one-element array and a stream"))
 
 PARAMETERS = Ledger(
-    "Parameters of /, /generate and /generate_stream",
+    "Parameters of /, /invocations, /generate, /generate_stream and /tokenize",
     "parameters",
     (
         neutral("adapter_id", "no adapters are served; leave it out for the base model.", "None"),
@@ -41,14 +41,56 @@ PARAMETERS = Ledger(
         honoured("repetition_penalty"),
         honoured("return_full_text", "absent is true on / and false elsewhere"),
         honoured("seed"),
-        honoured("stop", "matched at any position; the stop string stays in the text; one string is taken as a list"),
+        honoured(
+            "stop",
+            "matched where a token ends with it, at any position with --tgi-profile improved; it stays in the text; "
+            "one string is taken as a list",
+        ),
         honoured("stop_sequences", "the older name of stop"),
         honoured("temperature"),
         honoured("top_k"),
         honoured("top_n_tokens", "fills top_tokens"),
         honoured("top_p"),
-        honoured("truncate", "keeps the last tokens of the prompt"),
+        honoured("truncate", "keeps the last tokens of the prompt; no effect in /tokenize"),
         honoured("typical_p"),
         honoured("watermark", "gamma 0.5, delta 2.0, hash key 15485863"),
     ),
 )
+
+_UNREAD = "the tokens of the conversation do not depend on it."
+
+CHAT_TOKENIZE = Ledger(
+    "POST /chat_tokenize",
+    "",
+    (
+        honoured("messages", "as in /v1/chat/completions"),
+        honoured("add_generation_prompt", "an addition; absent is true"),
+        honoured("continue_final_message", "an addition: the prompt ends with the last message's content"),
+        honoured("chat_template_kwargs", "an addition: variables that the chat template may read"),
+        neutral("model", "there is one model."),
+        *(
+            neutral(name, _UNREAD)
+            for name in (
+                "frequency_penalty",
+                "logit_bias",
+                "logprobs",
+                "max_tokens",
+                "n",
+                "presence_penalty",
+                "seed",
+                "stop",
+                "stream",
+                "stream_options",
+                "temperature",
+                "top_logprobs",
+                "top_p",
+            )
+        ),
+        refused("tools", "tool calls are not available."),
+        refused("tool_choice", "tool calls are not available."),
+        refused("tool_prompt", "tool calls are not available."),
+        refused("response_format", "constrained output is not available on this path."),
+    ),
+)
+
+ALL = (GENERATE, GENERATE_STREAM, ROOT, PARAMETERS, CHAT_TOKENIZE)

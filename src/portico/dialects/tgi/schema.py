@@ -17,6 +17,12 @@ class Body(msgspec.Struct, frozen=True, kw_only=True):
     stream: bool = False
 
 
+class ChatTokenizeFields(msgspec.Struct, frozen=True, kw_only=True):
+    """What `/chat_tokenize` reads by itself; messages are read one by one."""
+
+    messages: list[dict[str, Any]]
+
+
 class Parameters(msgspec.Struct, frozen=True, kw_only=True):
     """`parameters` of a generating route."""
 
@@ -54,7 +60,10 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def draws(self) -> bool:
-        """Whether tokens are drawn; a temperature of exactly 1 does not turn drawing on by itself."""
+        """Whether tokens are drawn; a temperature of exactly 1 does not turn drawing on by itself.
+
+        Values that turn a filter off count as given.
+        """
         filters = (self.top_k, self.top_p, self.typical_p)
         return self.do_sample or self.temperature not in (None, 1.0) or any(value is not None for value in filters)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -11,76 +11,73 @@ from portico.core.events import Delta, Event, Finished, FinishReason, Started, T
 from portico.core.request import GenerationRequest
 from portico.dialects import wire
 from portico.dialects.tgi import errors
-from portico.dialects.tgi.layout import Layout, finish_reason, last_token, reported_seed, top_tokens
+from portico.dialects.tgi.layout import Layout, last_token, reported_seed, top_tokens
 from portico.dialects.tgi.schema import OutputToken, StreamDetails, StreamEvent
 
 
 class TokenStream:
-    """One event per token.
-
-    The last token's event carries the whole text, so each token is held back until it is known whether another one
-    follows.
-    """
+    """One event per token; the last token's carries the whole text."""
 
     media_type = "text/event-stream"
+    # A comment, which readers of events skip.
+    keep_alive = b":\n\n"
 
     def __init__(self, request: GenerationRequest, layout: Layout) -> None:
-        self.headers: Mapping[str, str] = {"x-compute-characters": str(layout.num_characters)}
+        self.headers: Mapping[str, str] = {
+            "x-compute-type": layout.profile.compute_type,
+            "x-compute-characters": str(layout.num_characters),
+        }
         self._request = request
         self._layout = layout
-        self._held: Token | None = None
         self._text = ""
         self._num_shown = 0
         self._num_tokens = 0
         self._num_prompt_tokens = 0
 
-    def feed(self, event: Event) -> bytes:
-        """The tokens before the newest one, or the newest one with the whole text at the end."""
-        match event:
-            case Started():
-                self._num_prompt_tokens = event.num_prompt_tokens[0]
-            case Delta():
-                self._text += event.text
-                return b"".join(self._push(token) for token in event.tokens)
-            case Finished():
-                return self._finish(event)
-        return b""
+    def feed(self, events: Sequence[Event]) -> bytes:
+        """The tokens that have come, the last one of the choice with the whole text."""
+        tokens: list[Token] = []
+        finished: Finished | None = None
+        for event in events:
+            match event:
+                case Started():
+                    self._num_prompt_tokens = event.num_prompt_tokens[0]
+                case Delta():
+                    self._text += event.text
+                    tokens += event.tokens
+                case Finished():
+                    finished = event
+        if finished is None:
+            return b"".join(map(self._show, tokens))
+        if not tokens or finished.reason is FinishReason.ABORT:
+            frames = b"".join(map(self._show, tokens))
+            return frames + wire.sse(errors.incomplete("incomplete_generation_stream"))
+        return b"".join(map(self._show, tokens[:-1])) + self._finish(tokens[-1], finished)
 
     def close(self) -> bytes:
         """Nothing: the stream ends by ending."""
         return b""
 
     def fail(self, error: PorticoError) -> bytes:
-        """The token that was held back, and the error as an event."""
-        return self._release() + wire.sse(errors.encode(error))
+        """The error as an event."""
+        return wire.sse(errors.encode(error))
 
-    def _push(self, token: Token) -> bytes:
-        frame = self._release()
-        self._held = token
-        return frame
-
-    def _release(self) -> bytes:
-        token, self._held = self._held, None
-        if token is None:
-            return b""
+    def _show(self, token: Token) -> bytes:
         if not token.special:
             self._num_shown += len(token.text)
         return self._encode(token, OutputToken(token.id, token.text, token.logprob, token.special))
 
-    def _finish(self, finished: Finished) -> bytes:
-        token = self._held
-        if token is None or finished.reason is FinishReason.ABORT:
-            return self._release() + wire.sse(errors.incomplete("incomplete_generation_stream"))
-        self._held = None
+    def _finish(self, token: Token, finished: Finished) -> bytes:
         shown = last_token(token, self._text[self._num_shown :])
         return self._encode(token, shown, self._layout.prefix + self._text, self._details(finished))
 
     def _details(self, finished: Finished) -> StreamDetails | None:
         if not self._layout.has_details:
             return None
+        num_tokens = self._num_tokens + 1
         return StreamDetails(
-            finish_reason=finish_reason(finished.reason, finished.stop),
-            generated_tokens=self._num_tokens + 1,
+            finish_reason=self._layout.finish_reason(finished.reason, finished.stop, num_tokens),
+            generated_tokens=num_tokens,
             seed=reported_seed(self._request, finished.seed),
             input_length=self._num_prompt_tokens,
         )

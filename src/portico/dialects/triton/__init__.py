@@ -17,9 +17,10 @@ from portico.core.rpc import RpcDialect
 from portico.dialects.triton import errors, ledgers, metadata
 from portico.dialects.triton.decode import Decoder
 from portico.dialects.triton.infer_http import decode_infer
+from portico.dialects.triton.metrics import METRICS
 from portico.dialects.triton.profile import DEFAULT, MINDIE, Profile
 
-__all__ = ["DEFAULT", "MINDIE", "Profile", "dialect", "rpc_dialect"]
+__all__ = ["DEFAULT", "METRICS", "MINDIE", "Profile", "dialect", "rpc_dialect"]
 
 _MODEL = "/v2/models/{model:path}"
 _VERSION = f"{_MODEL}/versions/{{version}}"
@@ -36,6 +37,12 @@ def _routes(profile: Profile) -> Iterator[Route]:
     yield Route("POST", "/v2/repository/index", Describe(metadata.describe_index))
     yield Route("POST", "/v2/repository/models/{model:path}/load", Describe(metadata.refuse_control))
     yield Route("POST", "/v2/repository/models/{model:path}/unload", Describe(metadata.refuse_control))
+    for kind in ("system", "cuda"):
+        yield Route("GET", f"/v2/{kind}sharedmemory/status", Describe(metadata.describe_regions))
+        yield Route("POST", f"/v2/{kind}sharedmemory/unregister", Describe(metadata.forget_regions))
+        yield Route("POST", f"/v2/{kind}sharedmemory/region/{{region}}/register", Describe(metadata.refuse_region))
+    for method in ("GET", "POST"):
+        yield Route(method, "/v2/trace/setting", Describe(metadata.refuse_tracing))
     of_model: tuple[tuple[str, str, Operation], ...] = (
         ("POST", "/generate", Generate(decoder.decode_generate)),
         ("POST", "/generate_stream", Generate(decoder.decode_generate_stream)),

@@ -20,7 +20,7 @@ from portico.dialects.triton import ledgers
 from portico.dialects.triton.compression import require_identity
 from portico.dialects.triton.encode import TextExchange
 from portico.dialects.triton.errors import UnknownVersion
-from portico.dialects.triton.fields import Given, gather, spread
+from portico.dialects.triton.fields import Given, gather, require_distinct_keys, spread
 from portico.dialects.triton.layout import Layout
 from portico.dialects.triton.outputs import ALL_OUTPUTS, TEXT_OUTPUT
 from portico.dialects.triton.profile import Profile
@@ -92,6 +92,8 @@ class Decoder:
         _check(given, raw.limits)
         return GenerationRequest(
             request_id=raw.request_id,
+            client_id=layout.id or None,
+            timeout=self._timeout(given),
             model=model,
             prompts=(prompt,),
             truncate=None if fields.truncate_prompt_tokens == -1 else keep_end(fields.truncate_prompt_tokens),
@@ -105,7 +107,9 @@ class Decoder:
     def _read(self, raw: RawRequest) -> Given:
         require_identity(raw.headers)
         require_version(raw.path_params["model"], raw.path_params.get("version", ""))
-        return gather(spread(wire.decode_object(raw.body), ledgers.GENERATE), raw.path_params["model"])
+        fields = wire.decode_object(raw.body)
+        require_distinct_keys(raw.body)
+        return gather(spread(fields, ledgers.GENERATE), raw.path_params["model"])
 
     def _exchange(self, raw: RawRequest, given: Given, *, on_stream_path: bool) -> TextExchange:
         fields = given.fields
@@ -153,17 +157,27 @@ class Decoder:
         draws = self.profile.draws_by_default if fields.do_sample is None else False
         return 1.0 if draws else 0.0
 
+    def _timeout(self, given: Given) -> float | None:
+        """In seconds; 0 is none, as in the original."""
+        timeout = given.fields.timeout
+        if timeout is None:
+            return None
+        wire.require_between(given.name("timeout"), timeout, 0)
+        return timeout * self.profile.timeout_unit or None
+
     def _stopping(self, fields: Fields) -> Stopping:
         has_end = fields.end_id is not None
         own_end = () if fields.end_id in (None, -1) else (fields.end_id,)
         return Stopping(
             max_tokens=wire.or_default(fields.max_tokens, self.profile.max_tokens),
             clamps_max_tokens=fields.max_tokens is None,
+            min_room=1,
             min_tokens=fields.min_tokens,
             stop=tuple(fields.stop),
             stop_token_ids=(*fields.stop_token_ids, *own_end),
             ignore_eos=fields.ignore_eos or has_end,
             include_stop=fields.include_stop_str_in_output,
+            stop_at_token_end=False,
         )
 
     def _output(self, fields: Fields, layout: Layout) -> OutputOptions:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from portico.core.dialect import Reply, StreamEncoder
@@ -11,7 +11,7 @@ from portico.core.events import Event, Result
 from portico.core.request import GenerationRequest
 from portico.dialects.triton import errors
 from portico.dialects.triton.layout import Layout, encode
-from portico.dialects.triton.responses import Response, whole_response
+from portico.dialects.triton.responses import whole_response
 
 _NO_HEADERS: Mapping[str, str] = {}
 
@@ -33,38 +33,30 @@ class TextExchange:
 
 
 class EventStream:
-    """Server-sent events, one for each response.
-
-    When somebody asked why a choice ended, its last piece must say so, and each piece waits for the next. When nobody
-    did, pieces go out at once.
-    """
+    """Server-sent events, one for each response; who asked why a choice ended is told so in any case."""
 
     media_type = "text/event-stream; charset=utf-8"
+    keep_alive = b""
     headers = _NO_HEADERS
 
     def __init__(self, num_choices: int, layout: Layout) -> None:
         self._layout = layout
-        self._holds = layout.details or "finish_reason" in layout.outputs
-        self._reader = layout.reader(num_choices, tells_end=self._holds)
+        tells_end = layout.details or "finish_reason" in layout.outputs
+        self._reader = layout.reader(num_choices, tells_end=tells_end)
 
-    def feed(self, event: Event) -> bytes:
-        """The events that are due."""
-        responses = self._reader.take(event)
-        if not self._holds:
-            responses += self._reader.flush()
-        return self._frame_all(responses)
+    def feed(self, events: Sequence[Event]) -> bytes:
+        """The responses that are due."""
+        responses = [response for event in events for response in self._reader.take(event)]
+        responses += self._reader.flush()
+        return b"".join(self._frame(encode(self._layout, response)) for response in responses)
 
     def close(self) -> bytes:
         """Nothing: the stream ends by ending."""
         return b""
 
     def fail(self, error: PorticoError) -> bytes:
-        """The pieces that were held back, and the error as an event."""
-        failure = self._frame(errors.encode(error, self._layout.profile.errors))
-        return self._frame_all(self._reader.flush()) + failure
-
-    def _frame_all(self, responses: list[Response]) -> bytes:
-        return b"".join(self._frame(encode(self._layout, response)) for response in responses)
+        """The error as an event."""
+        return self._frame(errors.encode(error, self._layout.profile.errors))
 
     def _frame(self, payload: bytes) -> bytes:
         return self._layout.profile.event_prefix + payload + b"\n\n"

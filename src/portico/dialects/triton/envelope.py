@@ -15,6 +15,7 @@ from portico.core.dialect import RawRequest, Reply
 from portico.core.errors import InvalidParameter, MalformedRequest, UnsupportedParameter
 from portico.dialects import wire
 from portico.dialects.triton import compression, ledgers, tensors
+from portico.dialects.triton.fields import require_distinct_keys
 from portico.dialects.triton.infer import InferRequest
 from portico.dialects.triton.tensors import BYTES, DATATYPES, Tensor
 
@@ -105,9 +106,9 @@ def read_head(head: bytes) -> Body:
         RequestError: it is none, or has other fields than it should.
     """
     fields = wire.decode_object(head)
+    require_distinct_keys(head)
     ledgers.INFER.check(fields)
     body = wire.convert({name: value for name, value in fields.items() if value is not None}, Body)
-    ledgers.INFER_FIELDS.check(body.parameters)
     _require_distinct([entry.name for entry in body.outputs or ()])
     return body
 

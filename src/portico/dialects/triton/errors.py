@@ -18,6 +18,7 @@ from portico.core.errors import (
     PorticoError,
     PromptTooLong,
     RequestError,
+    TimedOut,
     UnknownModel,
     UnknownRoute,
 )
@@ -39,6 +40,20 @@ class ModelControlRefused(RequestError):
         super().__init__("explicit model load / unload is not allowed if polling is enabled")
 
 
+class SharedMemoryDisabled(RequestError):
+    """Tensors come and go in messages alone."""
+
+    def __init__(self) -> None:
+        super().__init__("Client shared memory is disabled. Send tensors in the request.")
+
+
+class TracingUnsupported(RequestError):
+    """There are no traces to set up."""
+
+    def __init__(self) -> None:
+        super().__init__("the server does not support tracing")
+
+
 @dataclass(frozen=True, slots=True)
 class ErrorTable:
     """Status of each kind of error and, in flavours that tell it, its type."""
@@ -55,8 +70,11 @@ TRITON = ErrorTable(
         MethodNotAllowed: (405, None),
         UnsupportedEncoding: (501, None),
         ModelControlRefused: (503, None),
+        SharedMemoryDisabled: (501, None),
+        TracingUnsupported: (503, None),
         Overloaded: (503, None),
         NotReady: (503, None),
+        TimedOut: (503, None),
         PorticoError: (500, None),
     }
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -64,6 +66,24 @@ def gather(places: Iterable[Place], model: str, *, needs_text: bool = True) -> G
     except InvalidParameter as error:
         given = names.get(error.name, error.name)
         raise InvalidParameter(given, str(error).replace(f"`{error.name}`", f"`{given}`")) from None
+
+
+def require_distinct_keys(body: bytes) -> None:
+    """Checks that no object in valid JSON has a key twice: of two values one would be lost without a word.
+
+    Raises:
+        InvalidParameter: one has.
+    """
+    # Numbers and depths that this reader minds are not its business here.
+    with contextlib.suppress(ValueError, RecursionError):
+        json.loads(body, object_pairs_hook=_require_distinct)
+
+
+def _require_distinct(pairs: list[tuple[str, Any]]) -> None:
+    names = [name for name, _ in pairs]
+    if len(set(names)) < len(names):
+        name = next(name for position, name in enumerate(names) if name in names[:position])
+        raise InvalidParameter(name, _twice(name, name, name))
 
 
 def spread(fields: Mapping[str, Any], ledger: Ledger) -> Iterator[Place]:

@@ -62,11 +62,11 @@ _SAMPLING = (
     honoured("ignore_eos"),
     honoured("include_stop_str_in_output"),
     honoured("skip_special_tokens"),
+    honoured("timeout", "in microseconds from receipt, 0 is none (MindIE profile: seconds)"),
     honoured("truncate_prompt_tokens", "keeps the last tokens of the prompt; -1 keeps all"),
 )
 _NEUTRAL = (
     neutral("priority", "requests are served in order; the answer is the same."),
-    neutral("timeout", "requests are not timed out; close the connection to stop one."),
     neutral("batch_size", "batches are formed by the server."),
     neutral("pad_id", "nothing is padded."),
     neutral("beam_width", "there is no beam search.", 1),

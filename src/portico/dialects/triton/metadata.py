@@ -9,7 +9,7 @@ from portico.core.errors import InvalidParameter, UnsupportedParameter
 from portico.core.model import ServerStatus
 from portico.dialects import wire
 from portico.dialects.triton import model
-from portico.dialects.triton.errors import ModelControlRefused
+from portico.dialects.triton.errors import ModelControlRefused, SharedMemoryDisabled, TracingUnsupported
 
 
 def describe_server(raw: RawRequest, status: ServerStatus) -> Reply:
@@ -98,6 +98,34 @@ def refuse_control(raw: RawRequest, status: ServerStatus) -> Reply:
         ModelControlRefused: always.
     """
     raise ModelControlRefused
+
+
+def describe_regions(raw: RawRequest, status: ServerStatus) -> Reply:
+    """Regions of shared memory: none, as where the operator has not allowed them."""
+    return _json([])
+
+
+def forget_regions(raw: RawRequest, status: ServerStatus) -> Reply:
+    """200 without a body: none is registered afterwards, as before."""
+    return _empty(200)
+
+
+def refuse_region(raw: RawRequest, status: ServerStatus) -> Reply:
+    """A region to be registered.
+
+    Raises:
+        SharedMemoryDisabled: always.
+    """
+    raise SharedMemoryDisabled
+
+
+def refuse_tracing(raw: RawRequest, status: ServerStatus) -> Reply:
+    """Settings of traces, to be read or changed.
+
+    Raises:
+        TracingUnsupported: always.
+    """
+    raise TracingUnsupported
 
 
 def _require_model(raw: RawRequest, status: ServerStatus) -> None:

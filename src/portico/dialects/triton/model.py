@@ -108,7 +108,7 @@ def _durations(counts: RequestCounts) -> dict[str, Any]:
     answered = counts.num_answered
     return {
         "success": _duration(answered, counts.answered_seconds),
-        "fail": _duration(counts.num_failed, counts.failed_seconds),
+        "fail": _duration(counts.num_failed + counts.num_cancelled, counts.failed_seconds),
         "queue": _duration(answered, counts.queue_seconds),
         "compute_input": _duration(answered, counts.prepare_seconds),
         "compute_infer": _duration(answered, counts.generate_seconds),

@@ -19,6 +19,7 @@ class Profile:
         event_prefix: what stands before the JSON of an event.
         model_version: what answers say when the path names no version.
         always_has_id: answers to requests without an id carry the server's own.
+        timeout_unit: seconds that `timeout` is counted in.
         infers_tokens: `infer` takes token ids too, in one tensor of UINT32.
         has_costs: `details` has places for step timings in place of tokens.
         errors: how errors are told.
@@ -31,6 +32,7 @@ class Profile:
     event_prefix: bytes
     model_version: str | None
     always_has_id: bool
+    timeout_unit: float
     infers_tokens: bool
     has_costs: bool
     errors: errors.ErrorTable
@@ -44,6 +46,7 @@ DEFAULT = Profile(
     event_prefix=b"data: ",
     model_version="1",
     always_has_id=False,
+    timeout_unit=1e-6,
     infers_tokens=False,
     has_costs=False,
     errors=errors.TRITON,
@@ -58,6 +61,7 @@ MINDIE = Profile(
     event_prefix=b"data:",
     model_version=None,
     always_has_id=True,
+    timeout_unit=1.0,
     infers_tokens=True,
     has_costs=True,
     errors=errors.MINDIE,

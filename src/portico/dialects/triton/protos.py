@@ -50,8 +50,8 @@ PROTOS = {
         message RepositoryIndexResponse { repeated ModelIndex models = 1; }
         message ModelIndex { string name = 1; string version = 2; string state = 3; string reason = 4; }
         message StatisticDuration { uint64 count = 1; uint64 ns = 2; }
-        message InferStatistics { StatisticDuration success = 1; StatisticDuration fail = 2; StatisticDuration queue = 3;
-            StatisticDuration compute_input = 4; StatisticDuration compute_infer = 5;
+        message InferStatistics { StatisticDuration success = 1; StatisticDuration fail = 2;
+            StatisticDuration queue = 3; StatisticDuration compute_input = 4; StatisticDuration compute_infer = 5;
             StatisticDuration compute_output = 6; StatisticDuration cache_hit = 7; StatisticDuration cache_miss = 8; }
         message ModelStatistics { string name = 1; string version = 2; uint64 last_inference = 3;
             uint64 inference_count = 4; uint64 execution_count = 5; InferStatistics inference_stats = 6; }

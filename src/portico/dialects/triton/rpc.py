@@ -9,7 +9,7 @@ from portico.core.dialect import Describe, Generate, RawRequest, Reply
 from portico.core.errors import PorticoError, RequestError, UnknownModel
 from portico.core.model import ServerStatus
 from portico.core.rpc import Converse, Procedure, RpcDialect, RpcRefusal
-from portico.dialects.triton import errors, model
+from portico.dialects.triton import errors, metadata, model
 from portico.dialects.triton.decode import Decoder
 from portico.dialects.triton.infer_grpc import InferMessages
 from portico.dialects.triton.messages import Messages
@@ -54,8 +54,8 @@ def _procedures(decoder: Decoder, messages: Messages) -> Iterator[Procedure]:
     for method, answer in _ANSWERS.items():
         describe = Describe(_describe(messages, f"{method}Request", f"{method}Response", answer))
         yield Procedure(INFERENCE_SERVICE, method, describe)
-    for method in ("RepositoryModelLoad", "RepositoryModelUnload"):
-        yield Procedure(INFERENCE_SERVICE, method, Describe(_refuse_control))
+    for method, describe_method in _WITHOUT_MESSAGES.items():
+        yield Procedure(INFERENCE_SERVICE, method, Describe(describe_method))
     yield Procedure(INFERENCE_SERVICE, "ModelInfer", Generate(infer.decode_unary))
     yield Procedure(
         INFERENCE_SERVICE,
@@ -74,10 +74,6 @@ def _describe(
         return Reply(200, messages.encode(response, fields), "application/grpc")
 
     return describe
-
-
-def _refuse_control(raw: RawRequest, status: ServerStatus) -> Reply:
-    raise errors.ModelControlRefused
 
 
 def _model_ready(message: Any, status: ServerStatus) -> dict[str, Any]:
@@ -114,6 +110,19 @@ def _check_health(message: Any, status: ServerStatus) -> dict[str, Any]:
         raise UnknownService(message.service)
     return {"status": "SERVING" if status.is_ready else "NOT_SERVING"}
 
+
+# What the originals answer with empty messages, or refuse whatever the message says.
+_WITHOUT_MESSAGES: dict[str, Callable[[RawRequest, ServerStatus], Reply]] = {
+    "RepositoryModelLoad": metadata.refuse_control,
+    "RepositoryModelUnload": metadata.refuse_control,
+    "SystemSharedMemoryStatus": metadata.forget_regions,
+    "SystemSharedMemoryRegister": metadata.refuse_region,
+    "SystemSharedMemoryUnregister": metadata.forget_regions,
+    "CudaSharedMemoryStatus": metadata.forget_regions,
+    "CudaSharedMemoryRegister": metadata.refuse_region,
+    "CudaSharedMemoryUnregister": metadata.forget_regions,
+    "TraceSetting": metadata.refuse_tracing,
+}
 
 _ANSWERS: dict[str, Answer] = {
     "ServerLive": lambda message, status: {"live": True},

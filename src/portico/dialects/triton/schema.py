@@ -32,6 +32,7 @@ class Fields(msgspec.Struct, frozen=True, kw_only=True):
     allowed_token_ids: list[int] | None = None
     end_id: int | None = None
     ignore_eos: bool = False
+    timeout: float | None = None
     include_stop_str_in_output: bool = False
     skip_special_tokens: bool = True
     truncate_prompt_tokens: int | None = None
@@ -68,6 +69,7 @@ NUMBERS = frozenset(
         "end_id",
         "truncate_prompt_tokens",
         "logprobs",
+        "timeout",
     }
 )
 """Fields that may be numbers in quotes."""

@@ -1,4 +1,6 @@
-"""The vLLM dialect: `POST /generate` of its demonstration server, and its routes about the server.
+"""The vLLM dialect: `POST /generate` of its demonstration server, and its routes about tokens and the server.
+
+Its OpenAI-compatible routes are with the others of that API, its additional fields included.
 
 Source: vLLM's examples and API server.
 """
@@ -8,17 +10,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
-from portico.core.dialect import Claim, Describe, Dialect, Generate, MetricAlias, Reply, Route
+from portico.core.dialect import Claim, Describe, Detokenize, Dialect, Generate, MetricAlias, Reply, Route, Tokenize
 from portico.core.errors import PorticoError
 from portico.core.ledger import Ledger
-from portico.dialects.vllm.decode import decode_generate, has_prompt
-from portico.dialects.vllm.ledgers import GENERATE
+from portico.dialects.vllm.claims import has_prompt, has_prompt_or_messages
+from portico.dialects.vllm.decode import decode_generate
+from portico.dialects.vllm.ledgers import DETOKENIZE, GENERATE, TOKENIZE
+from portico.dialects.vllm.metrics import METRIC_ALIASES
 from portico.dialects.vllm.profile import MINDIE as MINDIE
 from portico.dialects.vllm.profile import UPSTREAM as UPSTREAM
 from portico.dialects.vllm.profile import Profile as Profile
-from portico.dialects.vllm.server import health, version
+from portico.dialects.vllm.server import health, load, version
+from portico.dialects.vllm.tokens import decode_detokenize, decode_tokenize
 
 _CLAIM = Claim(has_prompt, "`prompt`")
+_TOKENIZE_CLAIM = Claim(has_prompt_or_messages, "`prompt` or `messages`")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +36,9 @@ class Vllm:
     name: str = "vllm"
     title: str = "vLLM"
     prefixes: tuple[str, ...] = ()
-    ledgers: tuple[Ledger, ...] = (GENERATE,)
+    ledgers: tuple[Ledger, ...] = (GENERATE, TOKENIZE, DETOKENIZE)
 
-    metric_aliases: tuple[MetricAlias, ...] = ()
+    metric_aliases: tuple[MetricAlias, ...] = METRIC_ALIASES
 
     def refuse(self, error: PorticoError) -> Reply:
         """The error in the profile's shape, with its status."""
@@ -45,6 +51,9 @@ def dialect(profile: Profile = UPSTREAM) -> Dialect:
         profile,
         (
             Route("POST", "/generate", Generate(partial(decode_generate, profile=profile)), _CLAIM),
+            Route("POST", "/tokenize", Tokenize(partial(decode_tokenize, profile=profile)), _TOKENIZE_CLAIM),
+            Route("POST", "/detokenize", Detokenize(decode_detokenize)),
+            Route("GET", "/load", Describe(load)),
             Route("GET", "/health", Describe(health)),
             Route("GET", "/ping", Describe(health)),
             Route("POST", "/ping", Describe(health)),

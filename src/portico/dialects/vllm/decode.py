@@ -5,32 +5,20 @@ Source: vLLM's demonstration API server and its `SamplingParams`; MindIE Service
 
 from __future__ import annotations
 
-import msgspec
-
 from portico.core.dialect import Exchange, RawRequest
 from portico.core.errors import InvalidParameter
 from portico.core.model import ServerLimits
-from portico.core.request import GenerationRequest, OutputOptions, Sampling, Stopping, TextPrompt, keep_end
+from portico.core.request import GenerationRequest, OutputOptions, Sampling, Stopping, TextPrompt, Truncation
 from portico.dialects import wire
 from portico.dialects.vllm.encode import GenerateExchange
 from portico.dialects.vllm.ledgers import GENERATE
 from portico.dialects.vllm.profile import Profile
-from portico.dialects.vllm.schema import GenerateFields, PromptOnly
+from portico.dialects.vllm.schema import GenerateFields
 
 _MAX_BIAS = 100
+_MAX_BAD_WORDS = 128
 _MIN_SEED, _MAX_SEED = -(2**63), 2**63 - 1
 _GREEDY_BELOW, _MIN_TEMPERATURE = 1e-5, 0.01
-
-_prompt_decoder = msgspec.json.Decoder(PromptOnly)
-
-
-def has_prompt(body: bytes) -> bool:
-    """Whether the body is a JSON object with a `prompt` that is not null."""
-    try:
-        prompt = _prompt_decoder.decode(body).prompt
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return False
-    return prompt is not msgspec.UNSET and bytes(prompt) != b"null"
 
 
 def decode_generate(raw: RawRequest, profile: Profile) -> Exchange:
@@ -48,14 +36,14 @@ def decode_generate(raw: RawRequest, profile: Profile) -> Exchange:
     wire.require_between("n", num_choices, 1, raw.limits.max_choices)
     num_drawn = _best_of(fields, num_choices, raw.limits)
     is_ranked = not fields.stream and num_drawn > (1 if profile.returns_all_ranked else num_choices)
-    if fields.truncate_prompt_tokens is not None:
-        wire.require_between("truncate_prompt_tokens", fields.truncate_prompt_tokens, 1)
     request = GenerationRequest(
         request_id=raw.request_id,
+        client_id=None,
+        timeout=None,
         model=_model(fields),
         prompts=(TextPrompt(fields.prompt, add_special_tokens=True),),
-        truncate=keep_end(fields.truncate_prompt_tokens),
-        banned_words=(),
+        truncate=_truncation(fields),
+        banned_words=wire.banned_words("bad_words", fields.bad_words, _MAX_BAD_WORDS),
         sampling=_sampling(fields, profile),
         stopping=_stopping(fields, profile, raw.limits),
         output=OutputOptions(
@@ -76,6 +64,23 @@ def decode_generate(raw: RawRequest, profile: Profile) -> Exchange:
 def _model(fields: GenerateFields) -> str | None:
     """The name of the model; clients of LoRA servers write "None" for the base model."""
     return None if fields.model in (None, "", "None") else fields.model
+
+
+def _truncation(fields: GenerateFields) -> Truncation | None:
+    num_tokens = fields.truncate_prompt_tokens
+    if num_tokens is None:
+        return None
+    if num_tokens != -1:
+        wire.require_between("truncate_prompt_tokens", num_tokens, 1)
+    return Truncation(None if num_tokens == -1 else num_tokens, keeps_start=fields.truncation_side == "right")
+
+
+def _allowed_token_ids(fields: GenerateFields) -> tuple[int, ...] | None:
+    if fields.allowed_token_ids is None:
+        return None
+    if not fields.allowed_token_ids:
+        raise InvalidParameter("allowed_token_ids", "`allowed_token_ids` must not be empty.")
+    return wire.token_ids("allowed_token_ids", fields.allowed_token_ids)
 
 
 def _best_of(fields: GenerateFields, num_choices: int, limits: ServerLimits) -> int:
@@ -100,7 +105,7 @@ def _sampling(fields: GenerateFields, profile: Profile) -> Sampling:
         frequency_penalty=wire.or_default(fields.frequency_penalty, 0.0),
         frequency_penalty_is_relative=False,
         logit_bias=wire.token_biases("logit_bias", fields.logit_bias, _MAX_BIAS),
-        allowed_token_ids=None,
+        allowed_token_ids=_allowed_token_ids(fields),
         banned_sequences=(),
         watermark=None,
         seed=None if fields.seed == -1 else fields.seed,
@@ -134,9 +139,11 @@ def _stopping(fields: GenerateFields, profile: Profile, limits: ServerLimits) ->
     return Stopping(
         max_tokens=max_tokens,
         clamps_max_tokens=True,
+        min_room=1,
         min_tokens=min_tokens,
         stop=wire.stop_strings("stop", fields.stop, limits.max_stop),
         stop_token_ids=wire.token_ids("stop_token_ids", fields.stop_token_ids),
         ignore_eos=fields.ignore_eos or False,
         include_stop=fields.include_stop_str_in_output or False,
+        stop_at_token_end=False,
     )

@@ -5,12 +5,12 @@ Source: vLLM's demonstration API server; MindIE Service's EndPoint API, vLLM int
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from portico.core.dialect import Reply
 from portico.core.errors import PorticoError
-from portico.core.events import Choice, Delta, Event, Finished, Prefilled, Result, Started
+from portico.core.events import Choice, Delta, Event, Result
 from portico.core.request import GenerationRequest
 from portico.dialects import wire
 from portico.dialects.vllm.profile import Profile
@@ -46,6 +46,7 @@ class GenerateEncoder:
     Texts are kept as they are escaped, so that each piece is escaped once.
     """
 
+    keep_alive = b""
     headers: Mapping[str, str] = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
     def __init__(self, exchange: GenerateExchange) -> None:
@@ -55,13 +56,11 @@ class GenerateEncoder:
         before = _escape(exchange.prompt) if self._profile.repeats_text else b""
         self._texts = [before] * exchange.request.num_choices
 
-    def feed(self, event: Event) -> bytes:
-        """The object of an update that has text."""
-        match event:
-            case Delta():
-                return self._delta(event.index, event.text) if event.text else b""
-            case Started() | Prefilled() | Finished():
-                return b""
+    def feed(self, events: Sequence[Event]) -> bytes:
+        """The object of each update that has text."""
+        return b"".join(
+            self._delta(event.index, event.text) for event in events if isinstance(event, Delta) and event.text
+        )
 
     def close(self) -> bytes:
         """Nothing, or the one object of an answer that has no text at all."""

@@ -17,7 +17,9 @@ GENERATE = Ledger(
         honoured("stream"),
         honoured("n", "up to the server's limit, at any temperature"),
         honoured("best_of", "at least `n`, and `n` with `stream`; ranked by cumulative log-probability"),
-        honoured("temperature", "0 is greedy; less than 0.01 is raised to 0.01"),
+        honoured(
+            "temperature", "0 is greedy; less than 0.01 is raised to 0.01; absent: 1, whatever the checkpoint says"
+        ),
         honoured("top_p", "greater than 0, up to 1"),
         honoured("top_k", "-1 and 0 are off"),
         honoured("min_p", "0 to 1"),
@@ -33,13 +35,19 @@ GENERATE = Ledger(
         honoured("max_tokens", "cut to what fits the context"),
         honoured("min_tokens"),
         honoured("skip_special_tokens"),
-        honoured("truncate_prompt_tokens", "at least 1: the last so many tokens of the prompt stay"),
+        honoured(
+            "truncate_prompt_tokens", "so many tokens of the prompt stay; -1: as many as leave room for one of output"
+        ),
+        honoured("truncation_side", "`left` keeps the end of the prompt, `right` its beginning; absent: `left`"),
+        honoured("allowed_token_ids", "only these are drawn; not empty"),
+        honoured(
+            "bad_words", "at most 128; their spellings at the start of a text and after a space are not completed"
+        ),
         neutral("use_beam_search", _BEAM, False),
         neutral("length_penalty", _BEAM, 1.0),
         neutral("early_stopping", _BEAM, False),
         neutral("spaces_between_special_tokens", "special tokens are separated by the tokenizer alone.", True),
         neutral("detokenize", "the answer is text.", True),
-        neutral("bad_words", "words cannot be forbidden; use `logit_bias`.", []),
         neutral("logits_processors", "code in requests is not run.", []),
         neutral("flat_logprobs", _NO_LOGPROBS, False),
         neutral("stream_interval", "every step is sent.", 1),
@@ -47,12 +55,45 @@ GENERATE = Ledger(
         refused("logprobs", _NO_LOGPROBS),
         refused("prompt_logprobs", _NO_LOGPROBS),
         refused("logprob_token_ids", _NO_LOGPROBS),
-        refused("allowed_token_ids", "use `logit_bias`."),
         refused("structured_outputs", _NOT_YET),
         refused("guided_decoding", _NOT_YET),
         refused("output_kind", "the profile of the server decides what is streamed."),
         refused("extra_args", "there are no further engine arguments."),
         refused("thinking_token_budget", "reasoning is not told apart from the answer."),
         refused("repetition_detection", "repetition does not end a choice."),
+    ),
+)
+
+_MODEL = honoured("model", "may be absent: the served model")
+
+TOKENIZE = Ledger(
+    "POST /tokenize",
+    "",
+    (
+        _MODEL,
+        honoured("prompt", "text of any length; a body has `prompt` or `messages`"),
+        honoured("messages", "as in /v1/chat/completions"),
+        honoured(
+            "add_special_tokens", "absent: true with `prompt`, false with `messages`: the chat template writes them"
+        ),
+        honoured("return_token_strs", "the tokens as the vocabulary spells them"),
+        honoured("add_generation_prompt", "with `messages`; absent: true"),
+        honoured("continue_final_message", "with `messages`: the prompt ends with the last one's content"),
+        honoured("chat_template_kwargs", "with `messages`: variables that the chat template may read"),
+        honoured(
+            "chat_template",
+            "with `messages`; refused unless the server was started with --trust-request-chat-template",
+        ),
+        refused("tools", "tool calls are not available."),
+        refused("mm_processor_kwargs", "messages are text."),
+    ),
+)
+
+DETOKENIZE = Ledger(
+    "POST /detokenize",
+    "",
+    (
+        _MODEL,
+        honoured("tokens", "ids within the vocabulary"),
     ),
 )

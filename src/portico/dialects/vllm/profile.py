@@ -24,6 +24,7 @@ class Profile:
         delimiter: what ends a streamed object.
         stream_media_type: of streamed answers.
         refuse: the answer to a request that failed.
+        trusts_chat_template: requests may bring a chat template.
     """
 
     default_max_tokens: int | None
@@ -35,6 +36,7 @@ class Profile:
     delimiter: bytes
     stream_media_type: str
     refuse: Callable[[PorticoError], Reply]
+    trusts_chat_template: bool
 
 
 UPSTREAM = Profile(
@@ -47,6 +49,7 @@ UPSTREAM = Profile(
     delimiter=b"\n",
     stream_media_type="application/x-ndjson",
     refuse=errors.refuse_upstream,
+    trusts_chat_template=False,
 )
 
 MINDIE = Profile(
@@ -59,4 +62,5 @@ MINDIE = Profile(
     delimiter=b"\0",
     stream_media_type="text/event-stream",
     refuse=errors.refuse_mindie,
+    trusts_chat_template=False,
 )

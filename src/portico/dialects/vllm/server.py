@@ -1,6 +1,6 @@
 """Answers about the server.
 
-Source: vLLM's API server, `/health`, `/ping` and `/version`.
+Source: vLLM's API server, `/health`, `/ping`, `/load` and `/version`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,11 @@ from portico.dialects import wire
 def health(raw: RawRequest, status: ServerStatus) -> Reply:
     """200 when requests are taken and 503 when not, without a body."""
     return Reply(200 if status.is_ready else 503, b"", media_type="text/plain")
+
+
+def load(raw: RawRequest, status: ServerStatus) -> Reply:
+    """How many requests are being answered."""
+    return Reply(200, wire.encode_json({"server_load": status.num_requests}))
 
 
 def version(raw: RawRequest, status: ServerStatus) -> Reply:

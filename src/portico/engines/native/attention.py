@@ -6,6 +6,7 @@ writes of padding rows and is never read.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
 from typing import Protocol
@@ -17,6 +18,8 @@ from torch.nn import functional
 
 _NUMPY_DTYPES = {torch.float32: np.dtype(np.float32), torch.bfloat16: np.dtype(np.uint16)}
 _MIN_CONTEXT = 64
+# Queries of one product in a prefill.
+TILE = 64
 
 
 class KVCache:
@@ -77,43 +80,91 @@ class Attention(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class PrefillSpan:
-    """Rows `first` up to `last` are tokens of one sequence from place `start` on; `blocks` [blocks] hold the sequence
-    when there is something before `start`."""
+class PrefillGroup:
+    """Chunks of sequences that lie in the same tiles, see `PrefillAttention`.
 
-    first: int
-    last: int
-    start: int
-    blocks: Tensor | None
+    Attributes:
+        first_tile, last_tile: they lie in these tiles and those between; the last one is not included.
+        rows: [tokens] the rows that are theirs.
+        places: [tokens] where each of these stands among the tiles' queries, sequence after sequence.
+        block_tables: [sequences, blocks] up to the end of the last tile.
+    """
+
+    first_tile: int
+    last_tile: int
+    rows: Tensor
+    places: Tensor
+    block_tables: Tensor
 
 
 class PrefillAttention:
-    """Each sequence by itself, so that its result does not depend on its neighbours."""
+    """Prompts, in tiles of `TILE` queries that begin at multiples of it.
 
-    def __init__(self, cache: KVCache, slots: Tensor, spans: Items[PrefillSpan]) -> None:
+    A tile attends to all keys up to its own end, and is evaluated in full even where a chunk has only some of its
+    tokens: the others are masked, or their results unused. So a token's result has the same bits however its prompt
+    was cut into chunks, whether what stands before it came from the cache, and whatever its neighbours are.
+    """
+
+    def __init__(self, cache: KVCache, slots: Tensor, groups: Items[PrefillGroup], mask: Tensor) -> None:
+        """`mask` is that of `tile_mask`, at least as long as the last tile's context."""
         self._cache = cache
         self._slots = slots
-        self._spans = spans
+        self._groups = groups
+        self._mask = mask
 
     def __call__(self, layer: int, q: Tensor, kv: Tensor) -> Tensor:
         """See `Attention`."""
         self._cache.write(layer, self._slots, kv)
         out = q.new_zeros(q.shape[0], q.shape[1] * q.shape[2])
-        for span in self._spans:
-            rows = slice(span.first, span.last)
-            queries = q[rows].transpose(0, 1).unsqueeze(0)
-            mask = None
-            if span.blocks is None:
-                keys, values = kv[rows].transpose(0, 1).unsqueeze(0).tensor_split(2, dim=1)
-            else:
-                end = span.start + span.last - span.first
-                keys, values = (x[:, :, :end] for x in self._cache.read(layer, span.blocks.unsqueeze(0)))
-                mask = torch.ones(span.last - span.first, end, dtype=torch.bool, device=q.device).tril(span.start)
-            attended = functional.scaled_dot_product_attention(
-                queries, keys, values, attn_mask=mask, is_causal=mask is None, enable_gqa=True
-            )
-            out[rows] = attended[0].transpose(0, 1).flatten(1)
+        for group in self._groups:
+            keys, values = self._cache.read(layer, group.block_tables)
+            num_sequences, num_queries = len(group.block_tables), (group.last_tile - group.first_tile) * TILE
+            queries = q.new_zeros(num_sequences * num_queries, q.shape[1], q.shape[2])
+            queries.index_copy_(0, group.places, q.index_select(0, group.rows))
+            tiles = queries.view(num_sequences, num_queries, q.shape[1], q.shape[2]).transpose(1, 2).split(TILE, dim=2)
+            parts = []
+            for number, tile in enumerate(tiles, group.first_tile + 1):
+                end = number * TILE
+                mask = self._mask[..., self._mask.shape[-1] - end :]
+                parts.append(
+                    functional.scaled_dot_product_attention(
+                        tile, keys[:, :, :end], values[:, :, :end], attn_mask=mask, enable_gqa=True
+                    )
+                )
+            attended = (parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)).transpose(1, 2)
+            out.index_copy_(0, group.rows, attended.reshape(len(queries), -1).index_select(0, group.places))
         return out
+
+
+def tile_mask(num_keys: int, slopes: Tensor | None, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """What is added to the scores of a tile whose keys end where it does, [TILE, num_keys]; -inf behind the query.
+
+    With `slopes` [heads] of linear biases it is [heads, TILE, num_keys]. The last columns are the mask for less keys.
+    """
+    places = torch.arange(num_keys - TILE, num_keys, device=device)
+    if slopes is not None:
+        return linear_biases(slopes, places, num_keys, dtype).transpose(0, 1)
+    mask = torch.zeros(TILE, num_keys, dtype=dtype, device=device)
+    return mask.masked_fill_(torch.arange(num_keys, device=device) > places.unsqueeze(1), -torch.inf)
+
+
+def alibi_slopes(num_heads: int) -> list[float]:
+    """How steeply each head's bias falls with distance (Press et al., arXiv 2108.12409).
+
+    A geometric sequence for a power of two; other numbers of heads take those of the power below, and every second
+    one of the power above.
+    """
+    power = 2 ** math.floor(math.log2(num_heads))
+    ratio = 2.0 ** (-8.0 / power)
+    slopes = [ratio ** (head + 1) for head in range(power)]
+    return slopes if power == num_heads else slopes + alibi_slopes(2 * power)[0::2][: num_heads - power]
+
+
+def linear_biases(slopes: Tensor, places: Tensor, num_keys: int, dtype: torch.dtype) -> Tensor:
+    """What is added to the scores of queries at `places` [rows], as [rows, heads, num_keys]; -inf behind the query."""
+    distances = torch.arange(num_keys, device=places.device) - places.unsqueeze(1)
+    biases = slopes.view(1, -1, 1) * distances.unsqueeze(1)
+    return biases.masked_fill_((distances > 0).unsqueeze(1), -torch.inf).to(dtype)
 
 
 def context_bucket(num_tokens: int) -> int:
@@ -135,7 +186,7 @@ class DecodeGroup:
     """Rows `first` up to `last`: sequences of one context bucket.
 
     `block_tables` is [rows, blocks]; `mask` [rows, 1, 1, blocks * block_size] is 0 where there is context and -inf
-    behind its end.
+    behind its end, or has linear biases, [rows, kv_heads, heads per KV head, blocks * block_size].
     """
 
     first: int

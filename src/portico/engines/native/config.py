@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from portico.core.option import option
 
-DTYPES = ("auto", "float32", "bfloat16")
+DTYPES = ("auto", "float32", "bfloat16", "int8")
 DEVICES = ("auto", "cpu", "cuda")
 
 
@@ -15,12 +15,15 @@ class NativeConfig:
     """Settings of the native engine; None is decided when the model is loaded.
 
     Attributes:
-        dtype: how weights and KV cache are held; auto is float32 on a CPU and bfloat16 on a GPU.
+        dtype: how weights and KV cache are held; auto is float32 on a CPU and bfloat16 on a GPU. With int8 the products
+            are of eight-bit numbers and everything else is float32.
         device: auto is a GPU if PyTorch sees one.
         max_model_len: prompt and output tokens together; None is what the checkpoint and the KV cache allow.
         max_num_seqs: sequences that run at once.
         max_num_batched_tokens: prompt tokens of one step; a longer prompt takes several steps.
         block_size: tokens of one block of KV cache.
+        enable_prefix_caching: prompts that begin alike share what was evaluated of their beginnings, also after the
+            first of them has ended.
         kv_cache_memory: bytes of KV cache; None is what `max_num_seqs` full sequences need, but no more than a quarter
             of a CPU's or nine tenths of a GPU's memory that is free once the weights are loaded.
         num_threads: threads of the worker on a CPU; None is the number of cores it may use.
@@ -32,6 +35,7 @@ class NativeConfig:
     max_num_seqs: int = option(64, "sequences that run at once", metavar="N")
     max_num_batched_tokens: int = option(2048, "prompt tokens evaluated in one step", metavar="TOKENS")
     block_size: int = option(16, "tokens of one block of KV cache", metavar="TOKENS")
+    enable_prefix_caching: bool = option(True, "keep what was evaluated of prompts for others that begin alike")
     kv_cache_memory: int | None = option(None, "memory for the KV cache", metavar="BYTES")
     num_threads: int | None = option(None, "threads of the engine on a CPU", metavar="N")
 

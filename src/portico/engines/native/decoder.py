@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -11,6 +12,8 @@ from torch.nn import functional
 
 from portico.engines.native.attention import Attention
 from portico.engines.native.linear import LinearFactory
+from portico.engines.native.quantization import compute_dtype, embedding_dtype, empty_matrix, matrix_shape
+from portico.engines.native.rope import RopeConfig, RotaryEmbedding, rotate
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +23,12 @@ class DecoderConfig:
     Attributes:
         ffn_size: width between the gate-up and down projections.
         max_position: tokens that the checkpoint was made for.
-        has_qkv_bias: the query, key and value projections have a bias.
+        rope: the rotary embedding, or None for linear biases of attention (ALiBi).
         has_tied_head: the output head is the embedding.
+        has_qkv_bias: the query, key and value projections have a bias.
+        has_qk_norm: queries and keys are normalised head by head, before they are rotated.
+        has_normalised_head: the rows of the output head are scaled to length one.
+        logn_length: queries behind so many tokens are scaled by the logarithm of their place to this base, or None.
     """
 
     vocab_size: int
@@ -32,10 +39,13 @@ class DecoderConfig:
     head_dim: int
     ffn_size: int
     norm_eps: float
-    rope_theta: float
     max_position: int
-    has_qkv_bias: bool
+    rope: RopeConfig | None
     has_tied_head: bool
+    has_qkv_bias: bool = False
+    has_qk_norm: bool = False
+    has_normalised_head: bool = False
+    logn_length: int | None = None
 
     @property
     def qkv_heads(self) -> int:
@@ -51,6 +61,8 @@ class LayerWeights:
         attention_norm: [hidden].
         qkv: [(heads + 2 * kv_heads) * head_dim, hidden].
         qkv_bias: [(heads + 2 * kv_heads) * head_dim] or None.
+        q_norm: [head_dim] or None.
+        k_norm: [head_dim] or None.
         attention_out: [hidden, heads * head_dim].
         ffn_norm: [hidden].
         gate_up: [2 * ffn, hidden].
@@ -60,6 +72,8 @@ class LayerWeights:
     attention_norm: Tensor
     qkv: Tensor
     qkv_bias: Tensor | None
+    q_norm: Tensor | None
+    k_norm: Tensor | None
     attention_out: Tensor
     ffn_norm: Tensor
     gate_up: Tensor
@@ -77,26 +91,31 @@ class DecoderWeights:
 
     @classmethod
     def empty(cls, config: DecoderConfig, dtype: torch.dtype, device: torch.device) -> DecoderWeights:
-        """Tensors of the right shapes, to be filled."""
+        """Tensors of the right shapes, to be filled; with dtype int8 the projections are quantised matrices."""
 
         def tensor(*shape: int) -> Tensor:
-            return torch.empty(shape, dtype=dtype, device=device)
+            return torch.empty(shape, dtype=compute_dtype(dtype), device=device)
+
+        def matrix(num_outputs: int, num_inputs: int) -> Tensor:
+            return empty_matrix(num_outputs, num_inputs) if dtype is torch.int8 else tensor(num_outputs, num_inputs)
 
         hidden, qkv = config.hidden_size, config.qkv_heads * config.head_dim
-        embedding = tensor(config.vocab_size, hidden)
+        embedding = torch.empty(config.vocab_size, hidden, dtype=embedding_dtype(dtype), device=device)
         layers = [
             LayerWeights(
                 attention_norm=tensor(hidden),
-                qkv=tensor(qkv, hidden),
+                qkv=matrix(qkv, hidden),
                 qkv_bias=tensor(qkv) if config.has_qkv_bias else None,
-                attention_out=tensor(hidden, config.num_heads * config.head_dim),
+                q_norm=tensor(config.head_dim) if config.has_qk_norm else None,
+                k_norm=tensor(config.head_dim) if config.has_qk_norm else None,
+                attention_out=matrix(hidden, config.num_heads * config.head_dim),
                 ffn_norm=tensor(hidden),
-                gate_up=tensor(2 * config.ffn_size, hidden),
-                down=tensor(hidden, config.ffn_size),
+                gate_up=matrix(2 * config.ffn_size, hidden),
+                down=matrix(hidden, config.ffn_size),
             )
             for _ in range(config.num_layers)
         ]
-        head = embedding if config.has_tied_head else tensor(config.vocab_size, hidden)
+        head = embedding if config.has_tied_head else matrix(config.vocab_size, hidden)
         return cls(embedding, layers, tensor(hidden), head)
 
     def tensors(self) -> Iterator[Tensor]:
@@ -108,13 +127,15 @@ class DecoderWeights:
         for layer in self.layers:
             yield from (layer.attention_norm, layer.qkv, layer.attention_out)
             yield from (layer.ffn_norm, layer.gate_up, layer.down)
-            if layer.qkv_bias is not None:
-                yield layer.qkv_bias
+            yield from (each for each in (layer.qkv_bias, layer.q_norm, layer.k_norm) if each is not None)
 
     @property
     def num_parameters(self) -> int:
         """Count of weights."""
-        return sum(tensor.numel() for tensor in self.tensors())
+        return sum(
+            math.prod(matrix_shape(tensor)) if tensor.dtype is torch.int8 else tensor.numel()
+            for tensor in self.tensors()
+        )
 
 
 class _Layer:
@@ -122,6 +143,8 @@ class _Layer:
 
     def __init__(self, weights: LayerWeights, factory: LinearFactory) -> None:
         self.attention_norm = weights.attention_norm
+        self.q_norm = weights.q_norm
+        self.k_norm = weights.k_norm
         self.ffn_norm = weights.ffn_norm
         self.qkv = factory.linear(weights.qkv, weights.qkv_bias)
         self.attention_out = factory.linear(weights.attention_out)
@@ -133,41 +156,55 @@ class Decoder:
     """A loaded model: token ids to hidden states to logits.
 
     A row's result depends on that row's sequence alone, to the bit on a CPU. The layers of `weights` are taken over.
+    With `needs_padding` a forward pass is cheapest with the numbers of rows that `linear.padded` gives.
     """
 
     def __init__(self, config: DecoderConfig, weights: DecoderWeights, max_model_len: int) -> None:
         self.config = config
-        self.dtype = weights.embedding.dtype
+        self.dtype = weights.final_norm.dtype
         self.device = weights.embedding.device
         self._weights = weights
-        factory = LinearFactory()
+        is_quantized = weights.layers[0].qkv.dtype is torch.int8
+        self.needs_padding = self.device.type == "cpu" and not is_quantized
+        factory = LinearFactory(is_quantized)
         # Packing makes copies: each layer's plain weights go before the next layer's are packed.
         plain, weights.layers = weights.layers[::-1], []
         self._layers = [_Layer(plain.pop(), factory) for _ in range(config.num_layers)]
         # Fewer rows to try on the head, which is by far the widest product; it sees one row per sequence anyway.
         self._head = factory.linear(weights.head, max_num_rows=64)
-        self._cos, self._sin = _rope_tables(config, max_model_len, self.dtype, self.device)
+        self._rotary = None
+        if config.rope is not None:
+            self._rotary = RotaryEmbedding(config.rope, config.head_dim, max_model_len, self.dtype, self.device)
 
-    def forward(self, token_ids: Tensor, positions: Tensor, attend: Attention) -> Tensor:
+    def forward(
+        self, token_ids: Tensor, positions: Tensor, attend: Attention, prompt_lengths: Tensor | None = None
+    ) -> Tensor:
         """Evaluates tokens.
 
         Args:
             token_ids: [rows] int64.
             positions: [rows] int64, each token's place in its sequence.
             attend: how the rows attend to each other and to the cache.
+            prompt_lengths: [rows] int64, the length of each row's prompt; needed if `rope.depends_on_prompt`.
 
         Returns:
             [rows, hidden], after the final norm.
         """
         config = self.config
-        cos = self._cos.index_select(0, positions)
-        sin = self._sin.index_select(0, positions)
-        hidden = functional.embedding(token_ids, self._weights.embedding)
+        turns = None if self._rotary is None else self._rotary(positions, prompt_lengths)
+        query_scale = None if config.logn_length is None else _query_scale(positions, config.logn_length, self.dtype)
+        hidden = functional.embedding(token_ids, self._weights.embedding).to(self.dtype)
         for index, layer in enumerate(self._layers):
             qkv = layer.qkv(self._norm(hidden, layer.attention_norm)).view(-1, config.qkv_heads, config.head_dim)
-            _rotate(qkv[:, : config.num_heads + config.num_kv_heads], cos, sin)
-            attended = attend(index, qkv[:, : config.num_heads], qkv[:, config.num_heads :])
-            hidden = hidden + layer.attention_out(attended)
+            q, kv = qkv[:, : config.num_heads], qkv[:, config.num_heads :]
+            if layer.q_norm is not None and layer.k_norm is not None:
+                q.copy_(self._norm(q, layer.q_norm))
+                kv[:, : config.num_kv_heads].copy_(self._norm(kv[:, : config.num_kv_heads], layer.k_norm))
+            if turns is not None:
+                rotate(qkv[:, : config.num_heads + config.num_kv_heads], *turns)
+            if query_scale is not None:
+                q.mul_(query_scale)
+            hidden = hidden + layer.attention_out(attend(index, q, kv))
             gate, up = layer.gate_up(self._norm(hidden, layer.ffn_norm)).chunk(2, dim=1)
             hidden = hidden + layer.down(functional.silu(gate) * up)
         return self._norm(hidden, self._weights.final_norm)
@@ -180,17 +217,7 @@ class Decoder:
         return functional.rms_norm(x, (x.shape[-1],), weight, self.config.norm_eps)
 
 
-def _rope_tables(config: DecoderConfig, length: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Cosines and sines, each [length, 1, head_dim]; the first half of the sines is negative, see `_rotate`."""
-    exponents = torch.arange(0, config.head_dim, 2, dtype=torch.int64).float() / config.head_dim
-    frequencies = 1.0 / config.rope_theta**exponents
-    angles = torch.outer(torch.arange(length).float(), frequencies)
-    cos = torch.cat([angles.cos(), angles.cos()], dim=1)
-    sin = torch.cat([-angles.sin(), angles.sin()], dim=1)
-    return cos.to(device, dtype).unsqueeze(1), sin.to(device, dtype).unsqueeze(1)
-
-
-def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> None:
-    """Rotary embedding of [rows, heads, head_dim] in place (Su et al., arXiv 2104.09864), pairing the two halves."""
-    swapped = x.roll(x.shape[-1] // 2, -1)
-    x.mul_(cos).addcmul_(swapped, sin)
+def _query_scale(positions: Tensor, length: int, dtype: torch.dtype) -> Tensor:
+    """[rows, 1, 1]: the logarithm of the number of tokens to the base `length`, but at least one (Qwen's LogN)."""
+    logarithms = (positions + 1).double().log() / math.log(length)
+    return logarithms.clamp(min=1.0).to(dtype).view(-1, 1, 1)

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from portico.core.engine import EngineStartError, TokenJob, TokensGenerated
@@ -159,7 +160,8 @@ class NativeEngine:
 
     def _stop_jobs(self, message: str) -> None:
         self._is_ready = False
-        self._stats = EngineStats(0, 0, self._stats.num_blocks, self._stats.num_blocks, self._stats.num_preemptions)
+        before = self._stats
+        self._stats = replace(before, num_running=0, num_waiting=0, num_free_blocks=before.num_blocks)
         for stream in self._streams.values():
             stream.fail(message)
         self._streams.clear()

@@ -116,7 +116,7 @@ class EngineCore:
             forked = self._scheduler.prefilled(chunk)
             if forked and not job.is_prefilled:
                 job.is_prefilled = True
-                self._done.prefilled.append((job.handle, PromptPrefilled(0, tuple(job.prompt_logprobs))))
+                self._done.prefilled.append((job.handle, _prefilled(chunk.sequence, time.monotonic())))
             ready += forked
             rows += [last - 1] * len(forked)
             first = last
@@ -182,6 +182,14 @@ class EngineCore:
     def _drop_if_ended(self, job: Job) -> None:
         if not job.sequences:
             self.jobs.pop(job.handle, None)
+
+
+def _prefilled(sequence: Sequence, now: float) -> PromptPrefilled:
+    job = sequence.job
+    scheduled_at = now if sequence.scheduled_at is None else sequence.scheduled_at
+    return PromptPrefilled(
+        job.num_cached_tokens or 0, tuple(job.prompt_logprobs), scheduled_at - job.arrived_at, now - scheduled_at
+    )
 
 
 def _jobs_of(step: PrefillStep | DecodeStep | None) -> set[Job]:

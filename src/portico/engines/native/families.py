@@ -2,15 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from portico.core.engine import EngineStartError
+from portico.engines.native.config_values import Values, integer, number, refuse_others, rope
 from portico.engines.native.decoder import DecoderConfig, DecoderWeights
+from portico.engines.native.rope import PromptScaling, RopeConfig
+
+
+@dataclass(frozen=True, slots=True)
+class TensorNames:
+    """What a family calls its tensors; those of a layer stand behind `layer`, which has the layer's number in it.
+
+    Attributes:
+        qkv: the query, key and value projections, or one name if the checkpoint has them as one.
+    """
+
+    embedding: str = "model.embed_tokens"
+    final_norm: str = "model.norm"
+    layer: str = "model.layers.{}."
+    attention_norm: str = "input_layernorm"
+    qkv: tuple[str, ...] = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
+    q_norm: str = "self_attn.q_norm"
+    k_norm: str = "self_attn.k_norm"
+    attention_out: str = "self_attn.o_proj"
+    ffn_norm: str = "post_attention_layernorm"
+    gate: str = "mlp.gate_proj"
+    up: str = "mlp.up_proj"
+    down: str = "mlp.down_proj"
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,16 +42,46 @@ class Family:
 
     Attributes:
         read_config: from the values of config.json; raises `EngineStartError` for what the decoder cannot do.
-        destinations: where each tensor of the checkpoint goes, by name.
-        ignored: endings of tensor names that carry nothing needed.
+        names: of its tensors.
+        end_ids: tokens that end a text although no file of the checkpoint says so.
     """
 
-    read_config: Callable[[Mapping[str, Any]], DecoderConfig]
-    destinations: Callable[[DecoderConfig, DecoderWeights], dict[str, Tensor]]
-    ignored: tuple[str, ...]
+    read_config: Callable[[Values], DecoderConfig]
+    names: TensorNames = TensorNames()
+    end_ids: tuple[int, ...] = ()
+
+    def destinations(self, config: DecoderConfig, weights: DecoderWeights) -> dict[str, Tensor]:
+        """Where each tensor of the checkpoint goes, by name."""
+        names = self.names
+        places = {f"{names.embedding}.weight": weights.embedding, f"{names.final_norm}.weight": weights.final_norm}
+        if not config.has_tied_head:
+            places["lm_head.weight"] = weights.head
+        query, kv = config.num_heads * config.head_dim, config.num_kv_heads * config.head_dim
+        rows = [query, kv, kv] if len(names.qkv) == 3 else [query + 2 * kv]
+        for index, layer in enumerate(weights.layers):
+            gate, up = layer.gate_up.chunk(2)
+            own = {
+                f"{names.attention_norm}.weight": layer.attention_norm,
+                f"{names.attention_out}.weight": layer.attention_out,
+                f"{names.ffn_norm}.weight": layer.ffn_norm,
+                f"{names.gate}.weight": gate,
+                f"{names.up}.weight": up,
+                f"{names.down}.weight": layer.down,
+            }
+            own |= zip((f"{name}.weight" for name in names.qkv), torch.split(layer.qkv, rows), strict=True)
+            if layer.qkv_bias is not None:
+                own |= zip((f"{name}.bias" for name in names.qkv), torch.split(layer.qkv_bias, rows), strict=True)
+            if layer.q_norm is not None and layer.k_norm is not None:
+                own |= {f"{names.q_norm}.weight": layer.q_norm, f"{names.k_norm}.weight": layer.k_norm}
+            places |= {names.layer.format(index) + name: place for name, place in own.items()}
+        return places
 
 
-def family_of(config: Mapping[str, Any]) -> tuple[str, Family]:
+# Buffers that some checkpoints have among their weights; they follow from config.json.
+IGNORED_ENDINGS = ("rotary_emb.inv_freq", "attn.masked_bias", "attn.bias", "attn.logn_tensor", "future_mask")
+
+
+def family_of(config: Values) -> tuple[str, Family]:
     """The architecture's name and its family.
 
     Raises:
@@ -42,76 +95,131 @@ def family_of(config: Mapping[str, Any]) -> tuple[str, Family]:
     raise EngineStartError(f"The architecture {given} is not supported; supported are {', '.join(sorted(FAMILIES))}.")
 
 
-def _read_qwen2(config: Mapping[str, Any]) -> DecoderConfig:
-    _refuse(config, "quantization_config", (None,))
-    _refuse(config, "use_sliding_window", (None, False))
-    _refuse(config, "hidden_act", (None, "silu"))
-    hidden_size = _integer(config, "hidden_size")
-    num_heads = _integer(config, "num_attention_heads")
+def _read_llama(config: Values) -> DecoderConfig:
+    """What Llama, Mistral, Qwen2 and Qwen3 share."""
+    refuse_others(config, "attention_bias", False)
+    refuse_others(config, "mlp_bias", False)
+    rope_config, length = rope(config)
+    return _read_sizes(config, rope_config, _within_window(config, length))
+
+
+def _read_mistral(config: Values) -> DecoderConfig:
+    return _read_llama({"use_sliding_window": True, **config})
+
+
+def _read_qwen2(config: Values) -> DecoderConfig:
+    return replace(_read_llama(config), has_qkv_bias=True)
+
+
+def _read_qwen3(config: Values) -> DecoderConfig:
+    return replace(_read_llama({"head_dim": 128, **config}), has_qk_norm=True)
+
+
+def _read_baichuan(config: Values) -> DecoderConfig:
+    """Both generations and sizes go by one name; their `modeling_baichuan.py` differ.
+
+    The code for 13B (hidden size 5120) has ALiBi, that for 7B (4096) has RoPE, and its configuration alone has
+    `max_position_embeddings`. The second generation, whose vocabulary is not 64000, normalises the head.
+    """
+    has_alibi = config.get("hidden_size") == 5120 or "max_position_embeddings" not in config
+    if has_alibi:
+        sizes = _read_sizes(config, None, integer(config, "model_max_length"))
+    else:
+        rope_config, length = rope(config)
+        sizes = _read_sizes(config, rope_config, length)
+    return replace(sizes, has_normalised_head=sizes.vocab_size != _BAICHUAN_1_VOCABULARY)
+
+
+def _read_baichuan_7b(config: Values) -> DecoderConfig:
+    """The first model of the family, which has a name of its own."""
+    rope_config, length = rope(config)
+    return _read_sizes(config, rope_config, length)
+
+
+def _read_qwen(config: Values) -> DecoderConfig:
+    """Qwen v1, after `modeling_qwen.py` of Qwen/Qwen-7B."""
+    refuse_others(config, "no_bias", True)
+    refuse_others(config, "rotary_pct", 1)
+    refuse_others(config, "scale_attn_weights", True)
+    length = integer(config, "seq_length")
+    has_dynamic_base = bool(config.get("use_dynamic_ntk", False))
+    renamed = {
+        **config,
+        "head_dim": config.get("kv_channels"),
+        # Gate and up projections share the width that is given.
+        "intermediate_size": integer(config, "intermediate_size") // 2,
+        "rms_norm_eps": number(config, "layer_norm_epsilon", 1e-6),
+    }
+    theta = number(config, "rotary_emb_base", 10000.0)
+    max_position = integer(config, "max_position_embeddings", length)
+    sizes = _read_sizes(
+        renamed,
+        RopeConfig(theta, PromptScaling(length) if has_dynamic_base else None),
+        max_position if has_dynamic_base else min(length, max_position),
+    )
+    return replace(sizes, has_qkv_bias=True, logn_length=length if config.get("use_logn_attn", False) else None)
+
+
+def _read_sizes(config: Values, rope_config: RopeConfig | None, max_position: int) -> DecoderConfig:
+    refuse_others(config, "quantization_config")
+    refuse_others(config, "hidden_act", "silu")
+    hidden_size = integer(config, "hidden_size")
+    num_heads = integer(config, "num_attention_heads")
+    num_kv_heads = integer(config, "num_key_value_heads", num_heads)
+    head_dim = integer(config, "head_dim", hidden_size // num_heads)
+    if num_heads % num_kv_heads:
+        raise EngineStartError(
+            f"config.json must give num_attention_heads ({num_heads}) as a multiple of num_key_value_heads "
+            f"({num_kv_heads})."
+        )
+    if head_dim % 2:
+        raise EngineStartError(f"config.json must give heads of an even size, not {head_dim}.")
     return DecoderConfig(
-        vocab_size=_integer(config, "vocab_size"),
+        vocab_size=integer(config, "vocab_size"),
         hidden_size=hidden_size,
-        num_layers=_integer(config, "num_hidden_layers"),
+        num_layers=integer(config, "num_hidden_layers"),
         num_heads=num_heads,
-        num_kv_heads=_integer(config, "num_key_value_heads", num_heads),
-        head_dim=_integer(config, "head_dim", hidden_size // num_heads),
-        ffn_size=_integer(config, "intermediate_size"),
-        norm_eps=float(config.get("rms_norm_eps", 1e-6)),
-        rope_theta=_rope_theta(config),
-        max_position=_integer(config, "max_position_embeddings"),
-        has_qkv_bias=True,
+        num_kv_heads=num_kv_heads,
+        head_dim=head_dim,
+        ffn_size=integer(config, "intermediate_size"),
+        norm_eps=number(config, "rms_norm_eps", 1e-6),
+        max_position=max_position,
+        rope=rope_config,
         has_tied_head=bool(config.get("tie_word_embeddings", False)),
     )
 
 
-def _qwen2_destinations(config: DecoderConfig, weights: DecoderWeights) -> dict[str, Tensor]:
-    head_rows = [config.num_heads * config.head_dim, *[config.num_kv_heads * config.head_dim] * 2]
-    places = {"model.embed_tokens.weight": weights.embedding, "model.norm.weight": weights.final_norm}
-    if not config.has_tied_head:
-        places["lm_head.weight"] = weights.head
-    for index, layer in enumerate(weights.layers):
-        prefix = f"model.layers.{index}"
-        for name, part in zip("qkv", torch.split(layer.qkv, head_rows), strict=True):
-            places[f"{prefix}.self_attn.{name}_proj.weight"] = part
-        if layer.qkv_bias is not None:
-            for name, part in zip("qkv", torch.split(layer.qkv_bias, head_rows), strict=True):
-                places[f"{prefix}.self_attn.{name}_proj.bias"] = part
-        gate, up = layer.gate_up.chunk(2)
-        places |= {
-            f"{prefix}.self_attn.o_proj.weight": layer.attention_out,
-            f"{prefix}.mlp.gate_proj.weight": gate,
-            f"{prefix}.mlp.up_proj.weight": up,
-            f"{prefix}.mlp.down_proj.weight": layer.down,
-            f"{prefix}.input_layernorm.weight": layer.attention_norm,
-            f"{prefix}.post_attention_layernorm.weight": layer.ffn_norm,
-        }
-    return places
+def _within_window(config: Values, length: int) -> int:
+    """The length within which attention over a sliding window is full attention, which is all that there is here."""
+    if not config.get("use_sliding_window") or config.get("sliding_window") is None:
+        return length
+    return min(length, integer(config, "sliding_window"))
 
 
-def _integer(config: Mapping[str, Any], name: str, default: int | None = None) -> int:
-    value = config.get(name)
-    if value is None:
-        value = default
-    if not isinstance(value, int) or value < 1:
-        raise EngineStartError(f"config.json must give {name} as a positive integer, not {value!r}.")
-    return value
-
-
-def _rope_theta(config: Mapping[str, Any]) -> float:
-    """From `rope_parameters` (transformers 5) or from `rope_theta` and `rope_scaling` (before)."""
-    parameters = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    kind = parameters.get("rope_type", parameters.get("type", "default"))
-    if kind != "default":
-        raise EngineStartError(f"The rotary embedding scaling {kind} of config.json is not supported.")
-    return float(parameters.get("rope_theta", config.get("rope_theta", 10000.0)))
-
-
-def _refuse(config: Mapping[str, Any], name: str, supported: tuple[Any, ...]) -> None:
-    value = config.get(name)
-    if value not in supported:
-        raise EngineStartError(f"config.json sets {name}, which is not supported: {value!r}.")
-
+_BAICHUAN_1_VOCABULARY = 64_000
+_PACKED = TensorNames(qkv=("self_attn.W_pack",))
+_QWEN = TensorNames(
+    embedding="transformer.wte",
+    final_norm="transformer.ln_f",
+    layer="transformer.h.{}.",
+    attention_norm="ln_1",
+    qkv=("attn.c_attn",),
+    attention_out="attn.c_proj",
+    ffn_norm="ln_2",
+    # The second of the two is the one behind the activation.
+    gate="mlp.w2",
+    up="mlp.w1",
+    down="mlp.c_proj",
+)
+# <|endoftext|>, <|im_start|> and <|im_end|>, at which `get_stop_words_ids` of Qwen's own code stops.
+_QWEN_END_IDS = (151_643, 151_644, 151_645)
 
 FAMILIES = {
-    "Qwen2ForCausalLM": Family(_read_qwen2, _qwen2_destinations, ignored=("rotary_emb.inv_freq",)),
+    "BaiChuanForCausalLM": Family(_read_baichuan_7b, _PACKED),
+    "BaichuanForCausalLM": Family(_read_baichuan, _PACKED),
+    "LlamaForCausalLM": Family(_read_llama),
+    "MistralForCausalLM": Family(_read_mistral),
+    "QWenLMHeadModel": Family(_read_qwen, _QWEN, _QWEN_END_IDS),
+    "Qwen2ForCausalLM": Family(_read_qwen2),
+    "Qwen3ForCausalLM": Family(_read_qwen3),
 }

@@ -2,24 +2,23 @@
 
 A GEMM library picks another kernel, and so another order of summation, for another number of rows: the same token
 would get slightly different logits alone and in a batch, and greedy text would differ now and then. Here every
-product on a CPU runs with a number of rows for which this machine was seen to give the same bits as for
-`_REFERENCE_ROWS` rows. oneDNN's kernels over packed weights do so for nearly every number, and are the faster ones.
+product of floating-point numbers on a CPU runs with a number of rows for which this machine was seen to give the same
+bits as for `_REFERENCE_ROWS` rows. oneDNN's kernels over packed weights do so for nearly every number, and are the
+faster ones. Products of quantised numbers are exact for any number.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from portico.engines.native.quantization import Product, quantized, quantized_product
+
 _REFERENCE_ROWS = 16
-_SIZES = (512, 256, 128, 64, 48, 32, 24, 16, 8, 4)
+_SIZES = (512, 256, 128, 64, 48, 32, 24, 16, 12, 8, 6, 4, 3, 2, 1)
 _SMALL_SIZES = tuple(size for size in reversed(_SIZES) if size <= 64)
 _TAIL = 8
-
-Product = Callable[[Tensor], Tensor]
 
 
 def padded(num_rows: int) -> int:
@@ -30,7 +29,10 @@ def padded(num_rows: int) -> int:
 
 
 class Linear:
-    """`x @ weight.T + bias`; on a GPU rows may depend on their number in the last bits."""
+    """`x @ weight.T + bias`, with numbers of rows out of `sizes` only, or with any if there are none.
+
+    On a GPU, which has none, rows may depend on their number in the last bits.
+    """
 
     def __init__(self, product: Product, sizes: tuple[int, ...]) -> None:
         self._product = product
@@ -57,14 +59,21 @@ class Linear:
 
 
 class LinearFactory:
-    """Makes `Linear`s and remembers which numbers of rows are good for weights of one shape."""
+    """Makes `Linear`s and remembers which numbers of rows are good for weights of one shape.
 
-    def __init__(self) -> None:
+    With `quantizes` every product is one of eight-bit numbers.
+    """
+
+    def __init__(self, quantizes: bool = False) -> None:
+        self._quantizes = quantizes
         self._sizes: dict[tuple[int, ...], tuple[int, ...]] = {}
 
     @torch.inference_mode()
     def linear(self, weight: Tensor, bias: Tensor | None = None, max_num_rows: int = _SIZES[0]) -> Linear:
         """Takes weight [out, in], which may be dropped afterwards, and bias [out]; tries up to `max_num_rows`."""
+        if self._quantizes:
+            matrix = weight if weight.dtype is torch.int8 else quantized(weight)
+            return Linear(quantized_product(matrix, bias), ())
         if weight.device.type != "cpu":
             return Linear(lambda x: functional.linear(x, weight, bias), ())
         product = _packed_product(weight, bias)

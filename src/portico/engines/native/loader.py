@@ -1,23 +1,25 @@
-"""Reads a checkpoint directory: config.json, generation_config.json and safetensors files."""
+"""Reads a checkpoint directory: config.json, generation_config.json and the weights."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
+from torch.nn import functional
 
 from portico.core.engine import EngineStartError
 from portico.engines.native.decoder import DecoderConfig, DecoderWeights
-from portico.engines.native.families import Family, family_of
+from portico.engines.native.families import IGNORED_ENDINGS, Family, family_of
+from portico.engines.native.quantization import fill, matrix_shape, normalise_rows
+from portico.engines.native.weight_files import read_object, read_tensors
 
-_SINGLE = "model.safetensors"
-_INDEX = "model.safetensors.index.json"
+# Number formats of weights; others need scales that are not known here.
+_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+_HEAD_ROWS = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +43,15 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise EngineStartError(f"There is no checkpoint directory {path}.")
     if not (path / "config.json").is_file():
         raise EngineStartError(f"The checkpoint {path} has no config.json.")
-    config = _read_json(path / "config.json")
+    config = read_object(path / "config.json")
     architecture, family = family_of(config)
-    generation = _read_json(path / "generation_config.json") if (path / "generation_config.json").is_file() else {}
+    generation = read_object(path / "generation_config.json") if (path / "generation_config.json").is_file() else {}
     eos = generation.get("eos_token_id")
     if eos is None:
         eos = config.get("eos_token_id")
-    return Checkpoint(path, architecture, family, family.read_config(config), _token_ids(eos))
+    sizes = family.read_config(config)
+    end_ids = (*_token_ids(eos), *(each for each in family.end_ids if each < sizes.vocab_size))
+    return Checkpoint(path, architecture, family, sizes, tuple(dict.fromkeys(end_ids)))
 
 
 def load_weights(
@@ -58,74 +62,56 @@ def load_weights(
     Raises:
         EngineStartError: a file or tensor is missing, corrupt, unexpected or of the wrong shape.
     """
-    files = _weight_files(checkpoint.path)
     weights = DecoderWeights.empty(checkpoint.config, dtype, device)
     missing = checkpoint.family.destinations(checkpoint.config, weights)
     num_tensors = len(missing)
     on_progress(0.0)
-    for file in files:
-        try:
-            with safe_open(str(file), framework="pt") as tensors:
-                for name in tensors.keys():  # noqa: SIM118 - it is no mapping
-                    place = missing.pop(name, None)
-                    if place is not None:
-                        _fill(place, tensors.get_tensor(name), name, file)
-                        on_progress(1 - len(missing) / num_tensors)
-                    elif not _is_ignored(name, checkpoint):
-                        raise EngineStartError(
-                            f"{file} holds the tensor {name}, which {checkpoint.architecture} has not."
-                        )
-        except (SafetensorError, OSError) as error:
-            raise EngineStartError(f"{file} is not a readable safetensors file: {error}.") from error
+    for file, name, tensor in read_tensors(checkpoint.path):
+        place = missing.pop(name, None)
+        if place is not None:
+            _fill(place, tensor, name, file)
+            on_progress(1 - len(missing) / num_tensors)
+        elif not _is_ignored(name, checkpoint):
+            raise EngineStartError(f"{file} holds the tensor {name}, which {checkpoint.architecture} has not.")
     if missing:
         raise EngineStartError(f"The checkpoint {checkpoint.path} lacks {_some(missing)}.")
+    if checkpoint.config.has_normalised_head:
+        _normalise(weights.head)
     return weights
 
 
-def _weight_files(path: Path) -> list[Path]:
-    if (path / _INDEX).is_file():
-        weight_map = _read_json(path / _INDEX).get("weight_map")
-        if not isinstance(weight_map, dict):
-            raise EngineStartError(f"{path / _INDEX} has no weight_map.")
-        files = [path / name for name in sorted(set(map(str, weight_map.values())))]
-    else:
-        files = [path / _SINGLE]
-    for file in files:
-        if not file.is_file():
-            raise EngineStartError(f"The checkpoint {path} has no {file.name}.")
-    return files
+def _normalise(head: Tensor) -> None:
+    if head.dtype is torch.int8:
+        normalise_rows(head)
+        return
+    for rows in torch.split(head, _HEAD_ROWS):
+        rows.copy_(functional.normalize(rows.float()))
 
 
 def _fill(place: Tensor, value: Tensor, name: str, file: Path) -> None:
-    if value.shape != place.shape:
+    is_quantized = place.dtype is torch.int8
+    shape = matrix_shape(place) if is_quantized else place.shape
+    if value.shape != shape:
         raise EngineStartError(
-            f"The tensor {name} in {file} has the shape {list(value.shape)}, but config.json asks for "
-            f"{list(place.shape)}."
+            f"The tensor {name} in {file} has the shape {list(value.shape)}, but config.json asks for {list(shape)}."
         )
-    if not value.is_floating_point():
+    if value.dtype not in _DTYPES:
         raise EngineStartError(f"The tensor {name} in {file} has the type {value.dtype}, which is not supported.")
-    place.copy_(value)
+    if is_quantized:
+        fill(place, value.detach())
+    else:
+        place.copy_(value.detach())
 
 
 def _is_ignored(name: str, checkpoint: Checkpoint) -> bool:
     is_tied_head = name == "lm_head.weight" and checkpoint.config.has_tied_head
-    return is_tied_head or name.endswith(checkpoint.family.ignored)
+    return is_tied_head or name.endswith(IGNORED_ENDINGS)
 
 
 def _token_ids(value: Any) -> tuple[int, ...]:
     if value is None:
         return ()
     return tuple(dict.fromkeys(value)) if isinstance(value, list) else (int(value),)
-
-
-def _read_json(path: Path) -> Mapping[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise EngineStartError(f"{path} cannot be read: {error}.") from error
-    if not isinstance(value, dict):
-        raise EngineStartError(f"{path} does not hold a JSON object.")
-    return value
 
 
 def _some(names: Iterable[str]) -> str:

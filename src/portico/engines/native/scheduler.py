@@ -56,6 +56,7 @@ class Scheduler:
         self._max_num_seqs = max_num_seqs
         self._max_num_batched_tokens = max_num_batched_tokens
         self._prefilled_last = False
+        self.prefill_budget = max_num_batched_tokens
 
     @property
     def has_work(self) -> bool:
@@ -70,6 +71,7 @@ class Scheduler:
             num_blocks=self._block_manager.num_blocks,
             num_free_blocks=self._block_manager.num_free_blocks,
             num_preemptions=self.num_preemptions,
+            block_size=self._block_manager.block_size,
         )
 
     def add(self, job: Job) -> None:
@@ -101,6 +103,7 @@ class Scheduler:
         """
         sequence = chunk.sequence
         sequence.num_computed_tokens = chunk.end
+        self._block_manager.remember(sequence, chunk.start)
         if not chunk.is_last:
             return []
         self.waiting.remove(sequence)
@@ -139,24 +142,44 @@ class Scheduler:
     def _schedule_prefill(self) -> list[Chunk]:
         chunks: list[Chunk] = []
         budget = self._max_num_batched_tokens
+        if self.running:
+            budget = min(budget, self.prefill_budget)
+        left = budget
         num_free_places = self._max_num_seqs - len(self.running)
         for sequence in self.waiting:
-            num_tokens = min(sequence.num_pending_tokens, self._max_num_batched_tokens)
+            cached = [] if sequence.block_table else self._block_manager.cached_blocks(sequence)
+            start = sequence.num_computed_tokens or len(cached) * self._block_manager.block_size
+            num_tokens = min(len(sequence.token_ids) - start, budget)
             width = min(sequence.width, self._max_num_seqs)
-            if num_tokens > budget or width > num_free_places:
+            if num_tokens > left or width > num_free_places or self._is_computed_by(chunks, sequence, len(cached)):
                 break
             if not sequence.block_table:
                 # Room to grow by a block each: without it the newcomer would be preempted in its first decode step.
                 is_alone = not self.running and not chunks
                 num_spare_blocks = 0 if is_alone else len(self.running) + len(chunks) + width
-                if not self._block_manager.can_allocate(len(sequence.token_ids), num_spare_blocks):
+                if not self._block_manager.can_allocate(sequence, cached, num_spare_blocks):
                     break
-                self._block_manager.allocate(sequence)
-            start = sequence.num_computed_tokens
+                self._block_manager.allocate(sequence, cached)
+                if sequence.job.num_cached_tokens is None:
+                    sequence.job.num_cached_tokens = start
             chunks.append(Chunk(sequence, start, start + num_tokens))
-            budget -= num_tokens
+            left -= num_tokens
             num_free_places -= width
         return chunks
+
+    def _is_computed_by(self, chunks: list[Chunk], sequence: Sequence, num_cached_blocks: int) -> bool:
+        """Whether the first block that a sequence lacks will be in the cache once these chunks are evaluated."""
+        manager = self._block_manager
+        if not manager.caches_prefixes or sequence.job.request.prompt_logprobs is not None:
+            return False
+        if num_cached_blocks >= (len(sequence.token_ids) - 1) // manager.block_size:
+            return False
+        key = manager.key(sequence, num_cached_blocks)
+        return any(
+            (num_cached_blocks + 1) * manager.block_size <= chunk.end
+            and manager.key(chunk.sequence, num_cached_blocks) == key
+            for chunk in chunks
+        )
 
     def _schedule_decode(self) -> DecodeStep:
         scheduled: list[Sequence] = []

@@ -23,6 +23,7 @@ class Job:
         sequences: those that have not ended.
         prompt_logprobs: gathered while the prompt is evaluated.
         is_prefilled: the prompt has been evaluated once.
+        num_cached_tokens: so much of the prompt came from the cache then; None before it was scheduled.
     """
 
     handle: int
@@ -32,6 +33,7 @@ class Job:
     sequences: list[Sequence] = field(default_factory=list)
     prompt_logprobs: list[TokenLogprobs | None] = field(default_factory=list)
     is_prefilled: bool = False
+    num_cached_tokens: int | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -45,6 +47,7 @@ class Sequence:
         token_ids: prompt and output.
         num_computed_tokens: how many of them have their keys and values in the cache.
         block_table: the blocks that hold these, in order.
+        block_keys: what the block manager knows its first full blocks by.
         sampler_state: what the sampler remembers of it.
     """
 
@@ -54,6 +57,7 @@ class Sequence:
     token_ids: list[int]
     num_computed_tokens: int = 0
     block_table: list[int] = field(default_factory=list)
+    block_keys: list[bytes] = field(default_factory=list)
     scheduled_at: float | None = None
     first_token_at: float | None = None
     sampler_state: SamplerState | None = None

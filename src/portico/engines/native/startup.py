@@ -18,6 +18,7 @@ from portico.engines.native.engine_core import EngineCore
 from portico.engines.native.loader import load_weights, read_checkpoint
 from portico.engines.native.messages import Ready
 from portico.engines.native.model_runner import ModelRunner
+from portico.engines.native.quantization import compute_dtype, is_supported
 from portico.engines.native.sampler import Sampler
 from portico.engines.native.scheduler import Scheduler
 
@@ -44,8 +45,9 @@ def build(path: Path, config: NativeConfig, on_progress: Callable[[float], None]
             f"max_model_len {wanted_len} is more than the {checkpoint.config.max_position} tokens that the checkpoint "
             f"was made for."
         )
+    kv_dtype = compute_dtype(dtype)
     weights = load_weights(checkpoint, dtype, device, on_progress)
-    num_blocks, block_bytes = _num_blocks(checkpoint.config, config, wanted_len, dtype, device)
+    num_blocks, block_bytes = _num_blocks(checkpoint.config, config, wanted_len, kv_dtype, device)
     max_model_len = _max_model_len(config, wanted_len, num_blocks)
     info = ModelInfo(
         architecture=checkpoint.architecture,
@@ -57,11 +59,12 @@ def build(path: Path, config: NativeConfig, on_progress: Callable[[float], None]
         num_parameters=weights.num_parameters,
     )
     sizes = checkpoint.config
-    cache = KVCache(sizes.num_layers, num_blocks, config.block_size, sizes.num_kv_heads, sizes.head_dim, dtype, device)
+    cache = KVCache(sizes.num_layers, num_blocks, config.block_size, sizes.num_kv_heads, sizes.head_dim, kv_dtype, device)
     runner = ModelRunner(Decoder(sizes, weights, max_model_len), cache)
-    scheduler = Scheduler(
-        BlockManager(num_blocks, config.block_size), config.max_num_seqs, config.max_num_batched_tokens
-    )
+    # Where keys depend on the length of the prompt, prompts that begin alike have nothing in common.
+    caches_prefixes = config.enable_prefix_caching and not (sizes.rope and sizes.rope.depends_on_prompt)
+    block_manager = BlockManager(num_blocks, config.block_size, caches_prefixes=caches_prefixes)
+    scheduler = Scheduler(block_manager, config.max_num_seqs, config.max_num_batched_tokens)
     core = EngineCore(info, scheduler, runner, Sampler(sizes.vocab_size, device))
     return core, Ready(info, scheduler.stats(), num_blocks * block_bytes, num_threads)
 
@@ -76,7 +79,9 @@ def _device(name: str) -> torch.device:
 def _dtype(name: str, device: torch.device) -> torch.dtype:
     if name == "auto":
         return torch.float32 if device.type == "cpu" else torch.bfloat16
-    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
+    if name == "int8" and (device.type != "cpu" or not is_supported()):
+        raise EngineStartError("The number format int8 is for x86 CPUs only; ask for bfloat16 or auto.")
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.int8}[name]
 
 
 def _num_blocks(

@@ -1,0 +1,176 @@
+"""The one path of remote procedures: every call is read, answered, refused and given up here."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import aclosing, contextmanager
+from typing import Any
+
+import grpc
+
+from portico.core.dialect import Describe, Generate, RawRequest
+from portico.core.errors import EngineFailure, PorticoError
+from portico.core.events import Event, fold
+from portico.core.observer import RequestRecord
+from portico.core.rpc import Converse, MessageEncoder, Procedure, RpcDialect, RpcRefusal
+from portico.web.endpoint import Context
+
+logger = logging.getLogger(__name__)
+
+_OK = 200
+
+
+class _Refused(Exception):
+    """The call ends with a status."""
+
+    def __init__(self, refusal: RpcRefusal) -> None:
+        super().__init__(refusal.message)
+        self.refusal = refusal
+
+
+class Caller:
+    """Answers the calls of one procedure. Messages come and go as bytes."""
+
+    def __init__(self, context: Context, dialect: RpcDialect, procedure: Procedure) -> None:
+        self._context = context
+        self._dialect = dialect
+        self._operation = procedure.operation
+        self._route = f"/{procedure.service}/{procedure.method}"
+
+    def handler(self) -> Any:
+        """What the gRPC library calls."""
+        if isinstance(self._operation, Converse):
+            return grpc.stream_stream_rpc_method_handler(self._converse)
+        return grpc.unary_unary_rpc_method_handler(self._answer)
+
+    async def _answer(self, body: bytes, call: Any) -> bytes:
+        """One message for one; whatever happens, one record is ended."""
+        raw = self._describe_request(body, call)
+        try:
+            with self._recorded(raw.request_id) as record:
+                return await self._answer_message(raw, record)
+        except _Refused as error:
+            await call.abort(grpc.StatusCode[error.refusal.status], error.refusal.message)
+            raise
+
+    async def _answer_message(self, raw: RawRequest, record: RequestRecord) -> bytes:
+        operation = self._operation
+        if isinstance(operation, Describe):
+            return operation.describe(raw, self._context.get_status()).body
+        assert isinstance(operation, Generate)
+        exchange = operation.decode(raw)
+        events: list[Event] = []
+        async with aclosing(self._context.generator.generate(exchange.request)) as batches:
+            async for batch in batches:
+                record.observe(batch, self._context.observer)
+                events.extend(batch)
+        return exchange.reply(fold(events)).body
+
+    async def _converse(self, bodies: AsyncIterator[bytes], call: Any) -> None:
+        """Many messages for many: each one that comes is worked on at once, and answers interleave.
+
+        The tasks belong to the call: when the client cancels it, so are they.
+        """
+        assert isinstance(self._operation, Converse)
+        conversation = _Conversation(
+            call, ends_on_error=self._operation.ends_on_error(self._describe_request(b"", call))
+        )
+        refusal: RpcRefusal | None = None
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                async for body in bodies:
+                    raw = self._describe_request(body, call)
+                    tasks.create_task(self._reply(self._operation, raw, conversation))
+        except* _Refused as group:
+            # Raised here, what ends the call would be in a group too, and the library would not know it.
+            refusal = _first_refusal(group).refusal
+        if refusal is not None:
+            await call.abort(grpc.StatusCode[refusal.status], refusal.message)
+
+    async def _reply(self, operation: Converse, raw: RawRequest, conversation: _Conversation) -> None:
+        """All messages for one; an error is one of them, unless the client wants the call to end with it."""
+        encoder: MessageEncoder | None = None
+        try:
+            with self._recorded(raw.request_id) as record:
+                record.is_streamed = True
+                exchange = operation.decode(raw)
+                async with aclosing(self._context.generator.generate(exchange.request)) as batches:
+                    encoder = exchange.encoder()
+                    async for batch in batches:
+                        record.observe(batch, self._context.observer)
+                        await conversation.write(encoder.feed(batch))
+        except _Refused as error:
+            if conversation.ends_on_error:
+                raise
+            cause = error.__cause__ if isinstance(error.__cause__, PorticoError) else _our_failure()
+            await conversation.write(encoder.fail(cause) if encoder else [operation.refuse(raw, cause)])
+
+    @contextmanager
+    def _recorded(self, request_id: str) -> Iterator[RequestRecord]:
+        """A record that is ended with the block.
+
+        Raises:
+            _Refused: any error of the block, which is its cause.
+        """
+        record = RequestRecord(request_id, self._dialect.name, self._route)
+        status = _OK
+        try:
+            yield record
+        except asyncio.CancelledError:
+            record.cancel()
+            raise
+        except PorticoError as error:
+            record.fail(error)
+            refusal = self._dialect.refuse(error)
+            status = refusal.http_status
+            raise _Refused(refusal) from error
+        except Exception as error:
+            logger.exception("request %s failed", request_id)
+            record.fail(error)
+            refusal = self._dialect.refuse(_our_failure())
+            status = refusal.http_status
+            raise _Refused(refusal) from error
+        finally:
+            record.end(status, self._context.observer)
+
+    def _describe_request(self, body: bytes, call: Any) -> RawRequest:
+        metadata = call.invocation_metadata() or ()
+        return RawRequest(
+            request_id=uuid.uuid4().hex,
+            method="POST",
+            path=self._route,
+            path_params={},
+            query={},
+            headers={name: value for name, value in metadata if isinstance(value, str)},
+            body=body,
+            received_at=time.time(),
+            limits=self._context.limits,
+        )
+
+
+class _Conversation:
+    """The answering side of a call; writers take turns, and wait while the client reads slowly."""
+
+    def __init__(self, call: Any, *, ends_on_error: bool) -> None:
+        self.ends_on_error = ends_on_error
+        self._call = call
+        self._lock = asyncio.Lock()
+
+    async def write(self, messages: Sequence[bytes]) -> None:
+        """Sends messages in one go."""
+        async with self._lock:
+            for message in messages:
+                await self._call.write(message)
+
+
+def _our_failure() -> EngineFailure:
+    return EngineFailure("The server failed on this request.")
+
+
+def _first_refusal(group: BaseExceptionGroup[_Refused]) -> _Refused:
+    found = group.exceptions[0]
+    return found if isinstance(found, _Refused) else _first_refusal(found)

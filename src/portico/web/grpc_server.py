@@ -1,0 +1,76 @@
+"""The listening server of remote procedures, in the event loop of the HTTP server."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from portico.core.rpc import RpcDialect
+from portico.web.endpoint import Context
+from portico.web.grpc_call import Caller
+from portico.web.server import AddressInUse, Tls
+
+# How long a stopping server waits for answers that are being written, in seconds.
+_DRAIN_TIMEOUT = 30
+# Framing and names around the largest body.
+_MESSAGE_OVERHEAD = 64 * 1024
+
+
+@asynccontextmanager
+async def serve_procedures(
+    context: Context, dialects: Sequence[RpcDialect], reserved: socket.socket, tls: Tls | None = None
+) -> AsyncIterator[None]:
+    """Serves while the block runs; then calls in progress are finished. The reserved address is taken over.
+
+    With `tls` connections are encrypted as those of HTTP are, and clients must show the same certificates.
+
+    Raises:
+        AddressInUse: somebody else took the address in the moment between.
+    """
+    host, port = reserved.getsockname()[:2]
+    server = grpc.aio.server(options=_options(context.max_body_bytes))
+    for dialect in dialects:
+        server.add_generic_rpc_handlers(_handlers(context, dialect))
+    reserved.close()
+    try:
+        _listen(server, f"[{host}]:{port}" if reserved.family == socket.AF_INET6 else f"{host}:{port}", tls)
+    except RuntimeError as error:
+        raise AddressInUse(f"cannot listen on {host} port {port}: {error}") from error
+    await server.start()
+    try:
+        yield
+    finally:
+        await server.stop(_DRAIN_TIMEOUT)
+
+
+def _listen(server: Any, address: str, tls: Tls | None) -> None:
+    if tls is None:
+        server.add_insecure_port(address)
+        return
+    certificate, key = Path(tls.certificate).read_bytes(), Path(tls.key).read_bytes()
+    authority = None if tls.client_ca is None else Path(tls.client_ca).read_bytes()
+    credentials = grpc.ssl_server_credentials([(key, certificate)], authority, require_client_auth=bool(authority))
+    server.add_secure_port(address, credentials)
+
+
+def _options(max_body_bytes: int) -> list[tuple[str, int]]:
+    return [
+        ("grpc.max_receive_message_length", max_body_bytes + _MESSAGE_OVERHEAD),
+        ("grpc.max_send_message_length", -1),
+        # Else a second server would share the port without a word, and get half of the calls.
+        ("grpc.so_reuseport", 0),
+    ]
+
+
+def _handlers(context: Context, dialect: RpcDialect) -> list[Any]:
+    by_service: dict[str, dict[str, Any]] = {}
+    for procedure in dialect.procedures:
+        handler = Caller(context, dialect, procedure).handler()
+        by_service.setdefault(procedure.service, {})[procedure.method] = handler
+    return [grpc.method_handlers_generic_handler(service, methods) for service, methods in by_service.items()]

@@ -1,0 +1,99 @@
+"""Eight-bit products against exact integer arithmetic."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from portico.engines.native import quantization
+from portico.engines.native.linear import LinearFactory
+from portico.engines.native.quantization import (
+    empty_matrix,
+    fill,
+    matrix_shape,
+    normalise_rows,
+    quantized,
+    quantized_product,
+    values_and_scales,
+)
+
+SHAPES = [(64, 96), (192, 1024), (896, 640), (100, 36)]
+
+
+def random(*shape: int, seed: int = 1) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def exact_product(x: Tensor, matrix: Tensor, levels: int) -> Tensor:
+    """What the kernel computes, in integers and float64."""
+    values, scales = values_and_scales(matrix)
+    ranges = x.abs().amax(1, keepdim=True)
+    rounded = (x / ranges * levels).round().long()
+    return (rounded @ values.long().T).double() * scales.double() * ranges.double() / levels
+
+
+@pytest.mark.parametrize(("num_inputs", "num_outputs"), SHAPES)
+@pytest.mark.parametrize("has_vnni", [False, True])
+def test_products_equal_integer_arithmetic(
+    num_inputs: int, num_outputs: int, has_vnni: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if has_vnni and not quantization.multiplies_exactly():
+        pytest.skip("this processor saturates")
+    monkeypatch.setattr(quantization, "multiplies_exactly", lambda: has_vnni)
+    matrix, x = quantized(random(num_outputs, num_inputs)), random(40, num_inputs, seed=2)
+    bias = random(num_outputs, seed=3)
+    expected = exact_product(x, matrix, 127 if has_vnni else 96)
+    # A number in the middle between two levels may be rounded either way, and a few sums be clipped without VNNI.
+    tolerance = 2e-3 * float(expected.norm())
+    assert float((quantized_product(matrix, None)(x) - expected).norm()) < tolerance
+    assert float((quantized_product(matrix, bias)(x) - bias - expected).norm()) < tolerance
+
+
+@pytest.mark.parametrize(("num_inputs", "num_outputs"), SHAPES)
+def test_a_row_is_the_same_among_any_number_of_rows(num_inputs: int, num_outputs: int) -> None:
+    linear = LinearFactory(quantizes=True).linear(random(num_outputs, num_inputs), random(num_outputs, seed=2))
+    x = random(300, num_inputs, seed=3) * torch.logspace(-3, 3, 300).unsqueeze(1)
+    everything = linear(x)
+    for num_rows in (1, 2, 3, 5, 8, 17, 32, 64, 99, 256):
+        assert torch.equal(linear(x[:num_rows]), everything[:num_rows])
+        assert torch.equal(linear(x[-num_rows:]), everything[-num_rows:])
+
+
+def test_products_are_close_to_those_of_the_weights() -> None:
+    weight, x = random(640, 896), random(32, 896, seed=2)
+    error = (quantized_product(quantized(weight), None)(x) - x @ weight.T).norm() / (x @ weight.T).norm()
+    assert float(error) < 0.02
+
+
+def test_rows_of_zeros_stay_zeros() -> None:
+    weight = random(36, 100)
+    weight[3] = 0
+    x = torch.zeros(3, 100)
+    x[1] = 1
+    y = quantized_product(quantized(weight), None)(x)
+    assert not bool(y.isnan().any())
+    assert not bool(y[0].any())
+    assert not bool(y[:, 3].any())
+
+
+def test_a_matrix_is_filled_part_by_part() -> None:
+    weight = random(30, 20).to(torch.bfloat16)
+    matrix = empty_matrix(30, 20)
+    assert matrix_shape(matrix) == (30, 20)
+    for part, rows in zip(matrix.split([10, 20]), weight.split([10, 20]), strict=True):
+        fill(part, rows)
+    assert torch.equal(matrix, quantized(weight))
+    values, scales = values_and_scales(matrix)
+    torch.testing.assert_close(values * scales.unsqueeze(1), weight.float(), atol=float(scales.max()) / 2, rtol=0)
+
+
+def test_rows_are_normalised_by_their_scales() -> None:
+    weight = random(30, 20)
+    matrix = quantized(weight)
+    normalise_rows(matrix)
+    values, scales = values_and_scales(matrix)
+    torch.testing.assert_close((values * scales.unsqueeze(1)).norm(dim=1), torch.ones(30))
+    torch.testing.assert_close(
+        values * scales.unsqueeze(1), weight / weight.norm(dim=1, keepdim=True), atol=0.01, rtol=0
+    )
