@@ -23,6 +23,7 @@ def render_dialect(dialect: Dialect) -> str:
     lines = [f"# {dialect.title}", "", _LEGEND, "", "## Paths", ""]
     lines += [
         f"- `{route.method} {route.path}`{_describe_sharing(dialect, route.method, route.path)}"
+        f"{' (on management ports)' if route.is_for_operators else ''}"
         for route in dialect.routes
     ]
     for ledger in dialect.ledgers:

@@ -1,32 +1,52 @@
 from __future__ import annotations
 
-import json
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import pytest
 
-from portico.checkpoint import CheckpointError, read_sampling_defaults
-from portico.core.model import NO_ADVICE, SamplingDefaults
+from portico.checkpoint import CheckpointError, find_checkpoint
+
+COMMON = ("config.json", "tokenizer.model", "modeling_baichuan.py", "original/consolidated.00.pth")
 
 
-def write(folder: Path, content: Any) -> Path:
-    (folder / "generation_config.json").write_text(content if isinstance(content, str) else json.dumps(content))
-    return folder
+@pytest.mark.parametrize(
+    ("weights", "fetched"),
+    [
+        (("model.safetensors", "consolidated.safetensors", "pytorch_model.bin"), ["model.safetensors"]),
+        (
+            ("pytorch_model-00001-of-00002.bin", "pytorch_model.bin.index.json", "training_args.bin"),
+            ["pytorch_model-00001-of-00002.bin", "pytorch_model.bin.index.json"],
+        ),
+    ],
+)
+def test_weights_are_fetched_from_the_hub_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights: tuple[str, ...], fetched: list[str]
+) -> None:
+    def download(model: str, revision: str | None, allow_patterns: list[str], ignore_patterns: list[str]) -> str:
+        assert (model, revision) == ("some/model", "v1")
+        for name in (*COMMON, *weights):
+            wanted = any(fnmatch(name, pattern) for pattern in allow_patterns)
+            if wanted and not any(fnmatch(name, pattern) for pattern in ignore_patterns):
+                (tmp_path / name).touch()
+        return str(tmp_path)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    checkpoint = find_checkpoint("some/model", (), "v1")
+    assert checkpoint.path == tmp_path
+    assert checkpoint.served.name == "some/model"
+    assert sorted(each.name for each in tmp_path.iterdir()) == sorted(["config.json", "tokenizer.model", *fetched])
 
 
-def test_a_checkpoint_may_advise_nothing(tmp_path: Path) -> None:
-    assert read_sampling_defaults(tmp_path) == NO_ADVICE
-    assert read_sampling_defaults(write(tmp_path, {"eos_token_id": [1], "do_sample": True})) == NO_ADVICE
+def test_what_is_nowhere_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: Any, **kwargs: Any) -> str:
+        raise OSError("no network\nat all")
 
-
-def test_advice_is_read(tmp_path: Path) -> None:
-    advice = {"temperature": 0.7, "top_k": 20, "top_p": 0.8, "repetition_penalty": 1, "max_new_tokens": 9}
-    expected = SamplingDefaults(temperature=0.7, top_k=20, top_p=0.8, repetition_penalty=1.0, max_tokens=9)
-    assert read_sampling_defaults(write(tmp_path, {**advice, "min_p": None})) == expected
-
-
-@pytest.mark.parametrize("content", ["{", "[1]", {"temperature": "hot"}, {"top_k": [1]}, {"top_p": True}])
-def test_broken_advice_stops_the_start(tmp_path: Path, content: Any) -> None:
-    with pytest.raises(CheckpointError, match=r"generation_config\.json"):
-        read_sampling_defaults(write(tmp_path, content))
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
+    (tmp_path / "file").touch()
+    for model in ("some/model", str(tmp_path / "file"), str(tmp_path / "not" / "here")):
+        with pytest.raises(CheckpointError) as caught:
+            find_checkpoint(model, (), None)
+        assert "\n" not in str(caught.value)

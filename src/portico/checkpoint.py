@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from portico.core.model import NO_ADVICE, SamplingDefaults, ServedModel
 
-# What a checkpoint needs; weights in other formats and code are not fetched.
+# What a checkpoint needs; code is not fetched, nor the same weights again in other formats and layouts.
 _FILES = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.tiktoken", "*.txt")
+_OTHER_WEIGHTS = ("consolidated*", "original/*")
+_OLD_WEIGHTS = "pytorch_model*.bin"
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 # The demo answers to the names that the cheat sheets of such servers use, and tells its own name.
@@ -98,7 +101,11 @@ def _download(model: str, revision: str | None) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(model, revision=revision, allow_patterns=list(_FILES)))
+        fetch = partial(snapshot_download, model, revision=revision, ignore_patterns=list(_OTHER_WEIGHTS))
+        path = Path(fetch(allow_patterns=list(_FILES)))
+        if not any(path.glob("*.safetensors")):
+            path = Path(fetch(allow_patterns=[*_FILES, _OLD_WEIGHTS]))
+        return path
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise CheckpointError(

@@ -71,5 +71,5 @@ class Console:
 
 def _shorten_paths(dialect: Dialect) -> list[str]:
     """The paths without their variants that name a version."""
-    paths = dict.fromkeys(route.path.replace(":path}", "}") for route in dialect.routes)
+    paths = dict.fromkeys(route.path.replace(":path}", "}") for route in dialect.routes if not route.is_for_operators)
     return [path for path in paths if "{version}" not in path]

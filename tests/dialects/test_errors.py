@@ -27,7 +27,7 @@ ERRORS: tuple[PorticoError, ...] = (
     errors.TimedOut(12.5),
     errors.EngineFailure('The engine stopped: "\n".'),
 )
-PROFILES = [(name, None) for name in DIALECTS] + [("vllm", "MINDIE")]
+PROFILES = [(name, None) for name in DIALECTS] + [("vllm", "MINDIE"), ("tgi", "IMPROVED"), ("tgi", "MINDIE")]
 
 
 def _leaves(base: type[PorticoError]) -> set[type[PorticoError]]:

@@ -222,11 +222,15 @@ class MetricAlias:
         source: the server's own name, without its prefix and without what the format appends (`prompt_tokens`).
         name: the name on this wire.
         labels: this wire's labels by the server's own ones; values that differ in other labels are added up.
+        words: this wire's words by the server's own ones, where they are values of labels.
+        is_bare: a counter has the name as it is, without the `_total` that the format asks for.
     """
 
     source: str
     name: str
     labels: Mapping[str, str]
+    words: Mapping[str, str] = field(default_factory=dict)
+    is_bare: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,10 +26,16 @@ class AliasCollector(Collector):
         return ()
 
     def collect(self) -> Iterator[Metric]:
-        """Every metric that has an alias, by the alias."""
+        """Every metric that has an alias, by the alias; several that share one are one metric."""
+        found: dict[str, Metric] = {}
         for metric in self._collect_metrics():
             for alias in self._aliases.get(metric.name, ()):
-                yield _rename(metric, alias)
+                renamed = _rename(metric, alias)
+                if alias.name in found:
+                    found[alias.name].samples.extend(renamed.samples)
+                else:
+                    found[alias.name] = renamed
+        yield from found.values()
 
 
 def _rename(metric: Metric, alias: MetricAlias) -> Metric:
@@ -39,10 +45,15 @@ def _rename(metric: Metric, alias: MetricAlias) -> Metric:
     for sample in metric.samples:
         if sample.name.endswith("_created"):
             continue
-        kept = tuple((labels[name], value) for name, value in sample.labels.items() if name in labels)
-        key = (alias.name + sample.name.removeprefix(metric.name), kept)
+        kept = tuple(
+            (labels[name], alias.words.get(value, value)) for name, value in sample.labels.items() if name in labels
+        )
+        suffix = sample.name.removeprefix(metric.name)
+        key = (alias.name + (suffix.removesuffix("_total") if alias.is_bare else suffix), kept)
         values[key] = values.get(key, 0.0) + sample.value
-    renamed = Metric(alias.name, metric.documentation, metric.type)
+    # The format knows no counter of another name.
+    kind = "unknown" if alias.is_bare and metric.type == "counter" else metric.type
+    renamed = Metric(alias.name, metric.documentation, kind)
     for (name, kept), value in values.items():
         renamed.add_sample(name, dict(kept), value)
     return renamed

@@ -101,6 +101,7 @@ def _config(application: ASGIApp, tls: Tls | None) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,
         date_header=False,
         timeout_graceful_shutdown=_DRAIN_TIMEOUT,
         ssl_certfile=tls.certificate if tls else None,

@@ -80,6 +80,8 @@ class Reading:
             assert 0 <= event.index < self.job.num_sequences
             assert event.index not in self.finished, "nothing follows the end of a sequence"
             if isinstance(event, SequenceFinished):
+                has_tokens = any(isinstance(each, TokensGenerated) and each.index == event.index for each in events)
+                assert has_tokens or not self.job.max_tokens, "the end comes together with the last tokens"
                 self.finished[event.index] = event
             else:
                 self._take_tokens(event)

@@ -14,6 +14,7 @@ from portico.core.dialect import Describe, Dialect, Generate, MetricAlias, Reply
 from portico.core.errors import PorticoError
 from portico.core.ledger import Ledger
 from portico.dialects.mindie import control, decode, errors, health, ledgers, metadata, tokenizer
+from portico.dialects.mindie.metrics import METRIC_ALIASES
 
 _MODEL = "/v2/models/{model:path}"
 _ROUTES = (
@@ -37,7 +38,7 @@ class _Mindie:
     routes: tuple[Route, ...]
     prefixes: tuple[str, ...]
     ledgers: tuple[Ledger, ...]
-    metric_aliases: tuple[MetricAlias, ...] = ()
+    metric_aliases: tuple[MetricAlias, ...]
 
     def refuse(self, error: PorticoError) -> Reply:
         return errors.refuse(error)
@@ -45,4 +46,6 @@ class _Mindie:
 
 def dialect() -> Dialect:
     """The native paths of MindIE Service 3."""
-    return _Mindie(name="mindie", title="MindIE", routes=_ROUTES, prefixes=(), ledgers=ledgers.ALL)
+    return _Mindie(
+        name="mindie", title="MindIE", routes=_ROUTES, prefixes=(), ledgers=ledgers.ALL, metric_aliases=METRIC_ALIASES
+    )

@@ -105,7 +105,7 @@ def _exchange(
         prompts=(TextPrompt(body.inputs, add_special_tokens=True),),
         truncate=keep_end(parameters.truncate),
         banned_words=(),
-        sampling=_sampling(parameters),
+        sampling=_sampling(parameters, profile),
         stopping=_stopping(parameters, profile),
         output=_output(parameters, profile, stream),
         stream=stream,
@@ -205,10 +205,12 @@ def _check_share(name: str, value: float | None) -> None:
         raise InvalidParameter(name, f"`{name}` must be > 0.0 and < 1.0. Given: {value}")
 
 
-def _sampling(parameters: Parameters) -> Sampling:
+def _sampling(parameters: Parameters, profile: Profile) -> Sampling:
     temperature = 1.0 if parameters.temperature is None else parameters.temperature
+    # To TGI, a temperature of exactly 1 says nothing.
+    draws = parameters.draws or (profile.has_token_lists and parameters.temperature is not None)
     return Sampling(
-        temperature=temperature if parameters.draws else 0.0,
+        temperature=temperature if draws else 0.0,
         top_k=parameters.top_k or 0,
         top_p=parameters.top_p or 1.0,
         typical_p=parameters.typical_p or 1.0,

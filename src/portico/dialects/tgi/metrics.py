@@ -7,9 +7,35 @@ from __future__ import annotations
 
 from portico.core.dialect import MetricAlias
 
+# TGI's words for the server's classes of errors.
+_WORDS = {
+    "Overloaded": "overloaded",
+    "NotReady": "overloaded",
+    "EngineFailure": "generation",
+    "TimedOut": "incomplete",
+    **dict.fromkeys(
+        (
+            "InvalidParameter",
+            "MalformedRequest",
+            "MethodNotAllowed",
+            "PayloadTooLarge",
+            "PromptTooLong",
+            "SchemaMismatch",
+            "UnknownModel",
+            "UnknownRoute",
+            "UnsupportedParameter",
+        ),
+        "validation",
+    ),
+}
+
 
 def _renamed(source: str, name: str) -> MetricAlias:
-    return MetricAlias(source, f"tgi_{name}", {})
+    return MetricAlias(source, f"tgi_{name}", {}, is_bare=True)
+
+
+def _failure(source: str) -> MetricAlias:
+    return MetricAlias(source, "tgi_request_failure", {"reason": "err"}, _WORDS, is_bare=True)
 
 
 METRIC_ALIASES = (
@@ -17,7 +43,8 @@ METRIC_ALIASES = (
     _renamed("num_requests_running", "batch_current_size"),
     _renamed("requests_received", "request_count"),
     _renamed("requests_accepted", "request_success"),
-    _renamed("requests_failed", "request_failure"),
+    _failure("requests_failed"),
+    _failure("requests_refused"),
     _renamed("e2e_request_latency_seconds", "request_duration"),
     _renamed("request_queue_time_seconds", "request_queue_duration"),
     _renamed("inter_token_latency_seconds", "request_mean_time_per_token_duration"),
