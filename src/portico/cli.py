@@ -20,19 +20,26 @@ from portico.console import Console
 from portico.core.engine import EngineStartError
 from portico.engines.native.config import NativeConfig
 from portico.engines.scripted.config import ScriptedConfig
-from portico.flags import add_flags, read_flags
+from portico.flags import FlagError, add_flags, read_flags
 from portico.text.chat_template import ChatTemplateLoadError
 from portico.text.tokenizer import TokenizerLoadError
 from portico.web.server import AddressInUse
 
 ENGINE_CONFIGS: dict[str, type[Any]] = {"native": NativeConfig, "scripted": ScriptedConfig}
 
+
+class BenchFailed(Exception):
+    """The benchmark cannot run as it was asked for; the message is one sentence for the operator."""
+
+
 # What an operator can mend; anything else is our bug and keeps its traceback.
 _OPERATOR_ERRORS = (
     AddressInUse,
+    BenchFailed,
     ChatTemplateLoadError,
     CheckpointError,
     EngineStartError,
+    FlagError,
     ProbeFailed,
     ServerStartFailed,
     TokenizerLoadError,
@@ -51,9 +58,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except _OPERATOR_ERRORS as error:
         print(f"portico: error: {error}", file=sys.stderr)
         return 1
-    except ValueError as error:
-        print(f"portico: error: {error}", file=sys.stderr)
-        return 1
     except (KeyboardInterrupt, asyncio.CancelledError):
         return 130
     return 0
@@ -67,7 +71,10 @@ def build_parser(given: Sequence[str]) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"portico {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     serve = commands.add_parser(
-        "serve", help="serve a model", description="Serve a model to clients of all dialects on one port."
+        "serve",
+        help="serve a model",
+        usage="portico serve [MODEL] [FLAG ...]",
+        description="Serve a model to clients of all dialects on one port.",
     )
     serve.add_argument(
         "model", nargs="?", metavar="MODEL", help="checkpoint directory or hub id; without it the demo model"
@@ -106,7 +113,11 @@ async def _bench(parsed: argparse.Namespace, server_flags: Sequence[str]) -> int
     # Only here: it needs numpy, which a server can do without.
     from portico.bench.command import run_bench
 
-    return await run_bench(parsed.task, read_flags(parsed, BenchConfig), server_flags, sys.stdout, sys.stderr)
+    config = read_flags(parsed, BenchConfig)
+    try:
+        return await run_bench(parsed.task, config, server_flags, sys.stdout, sys.stderr)
+    except (ValueError, OSError) as error:
+        raise BenchFailed(str(error)) from error
 
 
 async def _serve(parsed: argparse.Namespace) -> None:

@@ -10,6 +10,10 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 C = TypeVar("C")
 
 
+class FlagError(Exception):
+    """A flag has a value out of its range; the message is one sentence for the operator."""
+
+
 def add_flags(parser: argparse.ArgumentParser, config: type[Any], title: str, prefix: str = "") -> None:
     """Adds one flag for every field of a configuration class, in a group of their own."""
     group = parser.add_argument_group(title)
@@ -19,10 +23,17 @@ def add_flags(parser: argparse.ArgumentParser, config: type[Any], title: str, pr
 
 
 def read_flags(arguments: argparse.Namespace, config: type[C], prefix: str = "") -> C:
-    """The configuration that was given on the command line."""
+    """The configuration that was given on the command line.
+
+    Raises:
+        FlagError: the configuration does not accept a value.
+    """
     values = vars(arguments)
     given = {each.name: values[prefix + each.name] for each in fields(config)}  # type: ignore[arg-type]
-    return config(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
+    try:
+        return config(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
+    except ValueError as error:
+        raise FlagError(str(error)) from error
 
 
 def _add_flag(group: argparse._ArgumentGroup, each: Field[Any], hint: Any, prefix: str) -> None:

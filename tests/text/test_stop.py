@@ -69,3 +69,20 @@ def test_cutting_does_not_depend_on_the_pieces(pieces: list[str], stops: list[st
     end, position = min(ends)
     assert found == stops[position]
     assert "".join(visible) == text[: end if included else end - len(stops[position])]
+
+
+@pytest.mark.parametrize(
+    ("pieces", "stop"),
+    [
+        (["a ST", "OP"], "STOP"),
+        (["a ST", "OPx", " STOP"], "STOP"),
+        (["a STOP\n"], "STOP"),
+        (["a ST", "OPx"], None),
+        (["STOP.\n", "", "b"], None),
+    ],
+)
+def test_a_stop_string_counts_at_the_end_of_a_piece_only(pieces: list[str], stop: str | None) -> None:
+    strings = StopStrings(("STOP",), included=True, at_piece_end=True)
+    found = [strings.feed(piece) for piece in pieces]
+    assert [visible for visible, _ in found] == pieces
+    assert found[-1][1] == stop

