@@ -20,6 +20,7 @@ GREEDY = Sampling(
     logit_bias=(),
     allowed_token_ids=None,
     banned_sequences=(),
+    grammar=None,
     watermark=None,
     seed=None,
 )

@@ -32,6 +32,7 @@ from portico.telemetry.logging import AccessLog, configure_logging
 from portico.telemetry.metrics import Metrics
 from portico.telemetry.statistics import Statistics
 from portico.telemetry.status_metrics import StatusCollector
+from portico.text.answer_format import AnswerFormat
 from portico.text.chat_template import ChatTemplate
 from portico.text.tokenizer import Tokenizer
 from portico.web.application import build_application
@@ -116,6 +117,9 @@ async def run(config: ServerConfig, engine_config: EngineConfig, checkpoint: Che
     management_listeners = [bind(*address) for address in managed if address != own_address]
     tokenizer = Tokenizer.load(checkpoint.path)
     template = ChatTemplate.load(checkpoint.path, Path(config.chat_template) if config.chat_template else None)
+    answer_format = AnswerFormat.choose(
+        config.tool_call_parser, config.reasoning_parser, "" if template is None else template.source
+    )
     defaults = read_sampling_defaults(checkpoint.path) if config.generation_config == "auto" else NO_ADVICE
     dialects = build_dialects(config, defaults)
     if config.max_total_tokens is not None:
@@ -138,7 +142,7 @@ async def run(config: ServerConfig, engine_config: EngineConfig, checkpoint: Che
         metrics = Metrics(checkpoint.served.name, engine.stats, aliases, [status_metrics])
         context = Context(
             dialects=dialects,
-            generator=GenerationService(engine, tokenizer, preparation, checkpoint.served, admission),
+            generator=GenerationService(engine, tokenizer, preparation, checkpoint.served, admission, answer_format),
             converter=ConversionService(engine, tokenizer, preparation, checkpoint.served),
             get_status=get_status,
             observer=Observers(metrics, statistics, latencies, AccessLog()),

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import uvloop
@@ -18,6 +19,7 @@ from portico.checkpoint import CheckpointError, find_checkpoint
 from portico.config import ServerConfig
 from portico.console import Console
 from portico.core.engine import EngineStartError
+from portico.dialects.mindie.config_file import FoundSettings, MindieConfigError, read_mindie_config
 from portico.engines.native.config import NativeConfig
 from portico.engines.scripted.config import ScriptedConfig
 from portico.flags import FlagError, add_flags, read_flags
@@ -40,6 +42,7 @@ _OPERATOR_ERRORS = (
     CheckpointError,
     EngineStartError,
     FlagError,
+    MindieConfigError,
     ProbeFailed,
     ServerStartFailed,
     TokenizerLoadError,
@@ -50,8 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; the exit code is 0 for a clean end, 1 for an error that one line explains."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     given, server_flags = _split_server_flags(given)
-    parsed = build_parser(given).parse_args(given)
     try:
+        parsed = build_parser(given).parse_args(given)
         if parsed.command == "bench":
             return uvloop.run(_bench(parsed, server_flags))
         uvloop.run(_serve(parsed))
@@ -82,6 +85,7 @@ def build_parser(given: Sequence[str]) -> argparse.ArgumentParser:
     engine = _chosen_engine(given)
     add_flags(serve, ServerConfig, "server")
     add_flags(serve, ENGINE_CONFIGS[engine], f"{engine} engine")
+    serve.set_defaults(**_read_mindie_config(given).settings)
     bench = commands.add_parser(
         "bench",
         help="measure a server under load",
@@ -103,10 +107,21 @@ def _split_server_flags(given: list[str]) -> tuple[list[str], list[str]]:
 
 
 def _chosen_engine(given: Sequence[str]) -> str:
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    first.add_argument("--engine", default=ServerConfig().engine)
-    engine = str(first.parse_known_args(list(given))[0].engine)
+    engine = _look_ahead(given, "--engine")
     return engine if engine in ENGINE_CONFIGS else ServerConfig().engine
+
+
+def _read_mindie_config(given: Sequence[str]) -> FoundSettings:
+    """What the file of `--mindie-config` says; flags that are given themselves go before it."""
+    path = _look_ahead(given, "--mindie-config")
+    return read_mindie_config(Path(path)) if path else FoundSettings({}, ())
+
+
+def _look_ahead(given: Sequence[str], flag: str) -> str:
+    """The value of a flag that others or their defaults depend on; empty if it is not given."""
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument(flag, dest="value", default="")
+    return str(first.parse_known_args(list(given))[0].value)
 
 
 async def _bench(parsed: argparse.Namespace, server_flags: Sequence[str]) -> int:
@@ -124,4 +139,9 @@ async def _serve(parsed: argparse.Namespace) -> None:
     config = read_flags(parsed, ServerConfig)
     engine_config = read_flags(parsed, ENGINE_CONFIGS[config.engine])
     checkpoint = find_checkpoint(parsed.model, config.served_model_name, config.revision)
-    await app.run(config, engine_config, checkpoint, Console(sys.stderr))
+    console = Console(sys.stderr)
+    if config.mindie_config:
+        # Scripts that start MindIE Service wait for this line.
+        console = Console(sys.stderr, lambda: print("Daemon start success!", flush=True))
+        console.report(config.mindie_config, read_mindie_config(Path(config.mindie_config)).remarks)
+    await app.run(config, engine_config, checkpoint, console)

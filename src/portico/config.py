@@ -29,6 +29,17 @@ class ServerConfig:
         None, "file with a Jinja chat template, instead of the checkpoint's", metavar="FILE"
     )
     trust_request_chat_template: bool = option(False, "render chat templates that come with requests")
+    tool_call_parser: str = option(
+        "auto",
+        "how the model writes calls of tools; auto finds it in the chat template",
+        choices=("auto", "hermes", "llama3_json", "mistral", "none"),
+    )
+    reasoning_parser: str = option(
+        "auto",
+        "how reasoning before an answer is told from it: by <think> and </think>, or not; auto: if the chat template "
+        "knows them",
+        choices=("auto", "think", "none"),
+    )
     generation_config: str = option(
         "auto",
         "where the OpenAI routes take sampling defaults from: the checkpoint's generation_config.json, or 'vllm' for "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn, TextIO
 
 from tqdm import tqdm
@@ -15,8 +15,9 @@ from portico.core.model import ServerStatus
 class Console:
     """Writes progress and the announcement to a terminal or a log file."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, on_ready: Callable[[], None] = lambda: None) -> None:
         self._stream = stream
+        self._on_ready = on_ready
         self._bar: tqdm[NoReturn] | None = None
 
     def show_progress(self, fraction: float) -> None:
@@ -36,6 +37,12 @@ class Console:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+    def report(self, source: str, remarks: Sequence[str]) -> None:
+        """What of a file of settings is not followed, and why."""
+        lines = [f"{source} is followed, except:", *(f"  {remark}" for remark in remarks)]
+        self._stream.write("\n".join(lines if remarks else [f"{source} is followed."]) + "\n")
+        self._stream.flush()
 
     def announce(
         self,
@@ -67,6 +74,7 @@ class Console:
         lines.append(f"Try: curl {address}/v1/chat/completions -H 'Content-Type: application/json' -d '{body}'")
         self._stream.write("\n".join(lines) + "\n")
         self._stream.flush()
+        self._on_ready()
 
 
 def _shorten_paths(dialect: Dialect) -> list[str]:

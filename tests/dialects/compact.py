@@ -20,6 +20,7 @@ from portico.core.events import (
     Started,
     Timings,
     Token,
+    ToolCall,
 )
 
 TIMINGS = Timings(queue=0.25, prefill=0.5, decode=1.5)
@@ -31,7 +32,8 @@ def event(form: Sequence[Any]) -> Event:
 
     The forms are `["started", model, [num_prompt_tokens, ...]]`, `["prefilled", prompt_index, num_cached_tokens,
     [token, ...]]`, `["delta", index, text, [id or token, ...]]` and `["finished", index, reason, stop, seed]`; the last
-    parts may be left out. A delta without ids or tokens has the one token id 1.
+    parts may be left out. A delta without ids or tokens has the one token id 1; what else it has may be said in an
+    object behind them, with `reasoning`, `num_reasoning_tokens`, and `calls` as lists of id, name and arguments.
     """
     kind, *parts = form
     match kind:
@@ -41,10 +43,12 @@ def event(form: Sequence[Any]) -> Event:
             return Prefilled(parts[0], _at(parts, 1, 0), tuple(token(each) for each in _at(parts, 2, ())))
         case "delta":
             given = _at(parts, 2, (1,))
+            told_apart = dict(_at(parts, 3, {}))
+            told_apart["calls"] = tuple(ToolCall(*each) for each in told_apart.get("calls", ()))
             if all(isinstance(each, int) for each in given):
-                return Delta(parts[0], parts[1], tuple(given), ())
+                return Delta(parts[0], parts[1], tuple(given), (), **told_apart)
             tokens = tuple(token(each) for each in given)
-            return Delta(parts[0], parts[1], tuple(each.id for each in tokens), tokens)
+            return Delta(parts[0], parts[1], tuple(each.id for each in tokens), tokens, **told_apart)
         case "finished":
             reason = FinishReason(_at(parts, 1, "stop"))
             return Finished(parts[0], reason, _at(parts, 2, None), _at(parts, 3, SEED), TIMINGS)

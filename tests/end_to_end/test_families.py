@@ -53,7 +53,8 @@ def write_json_family(path: Path, name: str) -> None:
 
 def write_llama_2(path: Path) -> None:
     write_transformers(path, "llama", vocab_size=1100, max_position_embeddings=512)
-    write_sentencepiece(path, {"bos_token": "<s>", "eos_token": "</s>", "chat_template": LLAMA_2})
+    tokens = {"bos_token": "<s>", "eos_token": "</s>", "add_bos_token": True}
+    write_sentencepiece(path, {**tokens, "chat_template": LLAMA_2})
 
 
 def write_qwen_v1(path: Path) -> None:

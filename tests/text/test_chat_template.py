@@ -62,12 +62,14 @@ def test_arguments_do_not_replace_what_a_template_has(name: str) -> None:
 
 
 def test_the_checkpoints_template_may_use_its_special_tokens(tmp_path: Path) -> None:
-    config = {"chat_template": "{{ bos_token }}{{ messages[0].content }}{{ eos_token }}", "eos_token": "</s>"}
-    config["bos_token"] = {"content": "<s>"}  # type: ignore[assignment]
+    source = "{{ bos_token }}{{ messages[0].content }}{{ eos_token }}{{ pad_token }}"
+    config: dict[str, Any] = {"chat_template": source, "eos_token": "</s>"}
+    config |= {"bos_token": {"content": "<s>"}, "add_bos_token": True}
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    (tmp_path / "special_tokens_map.json").write_text(json.dumps({"eos_token": "other", "pad_token": "<p>"}))
     template = ChatTemplate.load(tmp_path, None)
     assert template is not None
-    assert template.render(chat(user("x"))) == "<s>x</s>"
+    assert template.render(chat(user("x"))) == "<s>x</s><p>"
 
 
 def test_an_operators_template_comes_first(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 class FinishReason(enum.Enum):
@@ -56,11 +56,13 @@ class Timings:
 class Started:
     """The request was valid and admitted; the first event of every stream.
 
-    `model` is the name of the model that answers; `num_prompt_tokens` has one count per prompt.
+    `model` is the name of the model that answers; `num_prompt_tokens` has one count per prompt. Checking and
+    tokenising took `preparation` seconds.
     """
 
     model: str
     num_prompt_tokens: tuple[int, ...]
+    preparation: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,12 +153,16 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A whole answer: the fold of its events. `prompts` holds the prompts' tokens when they were asked for."""
+    """A whole answer: the fold of its events. `prompts` holds the prompts' tokens when they were asked for.
+
+    `preparation` is that of `Started`.
+    """
 
     model: str
     choices: tuple[Choice, ...]
     prompts: tuple[tuple[Token, ...], ...]
     usage: Usage
+    preparation: float = field(default=0.0, compare=False)
 
 
 class UsageCounter:
@@ -183,9 +189,7 @@ class UsageCounter:
 
     def usage(self) -> Usage:
         """The counts so far."""
-        return Usage(
-            self.num_prompt_tokens, self.num_output_tokens, self.num_cached_tokens, self.num_reasoning_tokens
-        )
+        return Usage(self.num_prompt_tokens, self.num_output_tokens, self.num_cached_tokens, self.num_reasoning_tokens)
 
 
 def fold(events: Iterable[Event]) -> Result:
@@ -216,7 +220,7 @@ def fold(events: Iterable[Event]) -> Result:
         raise ValueError(f"choices without an end: {sorted(deltas.keys() - finished.keys())}")
     choices = tuple(_fold_choice(deltas.get(index, []), finished[index]) for index in sorted(finished))
     ordered_prompts = tuple(prompts.get(index, ()) for index in range(len(started.num_prompt_tokens)))
-    return Result(started.model, choices, ordered_prompts, counter.usage())
+    return Result(started.model, choices, ordered_prompts, counter.usage(), started.preparation)
 
 
 def _fold_choice(deltas: list[Delta], finished: Finished) -> Choice:

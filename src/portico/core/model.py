@@ -19,6 +19,7 @@ class ModelInfo:
         max_model_len: prompt and output tokens that fit together.
         eos_token_ids: tokens that end a sequence by themselves.
         num_parameters: count of weights.
+        takes_grammars: whether outputs can be held to a grammar.
     """
 
     architecture: str
@@ -28,6 +29,7 @@ class ModelInfo:
     max_model_len: int
     eos_token_ids: tuple[int, ...]
     num_parameters: int
+    takes_grammars: bool = False
 
 
 @dataclass(frozen=True, slots=True)

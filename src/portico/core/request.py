@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from portico.core.grammar import Grammar
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
@@ -98,8 +100,8 @@ class Watermark:
 class Sampling:
     """How the next token is drawn.
 
-    Steps run in this order: logit bias, allowed tokens and banned sequences, watermark, repetition, presence and
-    frequency penalties, temperature, top_k, top_p, typical_p, min_p, draw.
+    Steps run in this order: logit bias, grammar, allowed tokens and banned sequences, watermark, repetition, presence
+    and frequency penalties, temperature, top_k, top_p, typical_p, min_p, draw.
 
     Attributes:
         temperature: 0 is greedy; logits are divided by it otherwise.
@@ -115,6 +117,8 @@ class Sampling:
         allowed_token_ids: only these are drawn; None is all of them.
         banned_sequences: token ids that the output never holds in this order; the last one is not drawn where the
             output ends with those before it. Where nothing else is left to draw, a ban gives way.
+        grammar: what the output must be; it ends where the grammar does, whatever else would let it go on. None is
+            free text.
         watermark: the watermark, or None.
         seed: choice i draws from a generator seeded with seed + i; None takes a random seed.
     """
@@ -131,6 +135,7 @@ class Sampling:
     logit_bias: tuple[tuple[int, float], ...]
     allowed_token_ids: tuple[int, ...] | None
     banned_sequences: tuple[tuple[int, ...], ...]
+    grammar: Grammar | None
     watermark: Watermark | None
     seed: int | None
 

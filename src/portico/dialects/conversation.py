@@ -36,6 +36,7 @@ class ChatMessage(msgspec.Struct, kw_only=True):
     name: str | None = None
     tool_call_id: str | None = None
     tool_calls: list[dict[str, Any]] | None = None
+    reasoning: str | None = None
 
 
 class ContentPart(msgspec.Struct, kw_only=True):
@@ -46,7 +47,12 @@ class ContentPart(msgspec.Struct, kw_only=True):
     refusal: str | None = None
 
 
-def decode_conversation(messages: list[dict[str, Any]], body: dict[str, Any], trusts_template: bool) -> ChatPrompt:
+def decode_conversation(
+    messages: list[dict[str, Any]],
+    body: dict[str, Any],
+    trusts_template: bool,
+    tools: tuple[Mapping[str, Any], ...] = (),
+) -> ChatPrompt:
     """The conversation in a request's body; `trusts_template` lets the request bring its own chat template.
 
     Raises:
@@ -74,6 +80,7 @@ def decode_conversation(messages: list[dict[str, Any]], body: dict[str, Any], tr
         template_arguments=fields.chat_template_kwargs or {},
         template=fields.chat_template,
         add_special_tokens=wire.or_default(fields.add_special_tokens, False),
+        tools=tools,
     )
 
 
@@ -101,6 +108,9 @@ def _decode_message(fields: dict[str, Any], path: str) -> Message:
     if fields.get("audio") is not None:
         raise InvalidParameter(f"{path}.audio", f"`{path}.audio`: audio is not supported, messages are text.")
     extra = {key: value for key, value in fields.items() if key not in ("role", "content") and value is not None}
+    if message.reasoning is not None:
+        # Chat templates read it by the name that servers gave it first.
+        extra.setdefault("reasoning_content", message.reasoning)
     if message.tool_calls:
         extra["tool_calls"] = [_readable_call(call) for call in message.tool_calls]
     # Chat templates know the older word for the same turn.

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from portico.core.engine import SequenceFinished, TokenJob, TokenLogprobs, TokensGenerated
 from portico.core.events import Alternative, Delta, Event, Finished, FinishReason, Timings, Token
 from portico.core.request import GenerationRequest
+from portico.service.parts import ChoiceParts
+from portico.text.answer_format import AnswerFormat
 from portico.text.detokenizer import Detokenizer
+from portico.text.reasoning import PROMPT_END
 from portico.text.stop import StopStrings
 from portico.text.tokenizer import Tokenizer
 
@@ -40,18 +45,35 @@ class TokenReader:
 class ChoiceText:
     """Follows one sequence of the engine and gives the events of the choice that it is.
 
-    A stop string ends the choice before the engine knows: `is_finished` says so, and the sequence must then be
-    finished early.
+    A stop string, or the one call that a request allows, ends the choice before the engine knows: `is_finished` says
+    so, and the sequence must then be finished early.
     """
 
-    def __init__(self, request: GenerationRequest, tokenizer: Tokenizer, job: TokenJob, index: int) -> None:
+    def __init__(
+        self,
+        request: GenerationRequest,
+        tokenizer: Tokenizer,
+        job: TokenJob,
+        index: int,
+        answer_format: AnswerFormat,
+    ) -> None:
         stopping = request.stopping
         self._index = index
         self._stopping = stopping
         self._stop_token_ids = job.stop_token_ids
         self._seed = (job.sampling.seed or 0) + index % request.output.num_choices
         self._wants_tokens = request.output.token_details
-        self._detokenizer = Detokenizer(tokenizer, request.output.skip_special_tokens, follows=job.token_ids[-1])
+        markup = request.output.markup
+        markers = (tokenizer.find_special(each) for each in answer_format.markers(markup))
+        self._detokenizer = Detokenizer(
+            tokenizer,
+            request.output.skip_special_tokens,
+            follows=job.token_ids[-1],
+            shown=frozenset(each for each in markers if each is not None),
+        )
+        reader = answer_format.reader(markup, partial(_read_end, tokenizer, job))
+        ends_with_call = not markup.has_parallel_calls
+        self._parts = None if reader is None else ChoiceParts(reader, request.request_id, index, ends_with_call)
         self._stop_strings = StopStrings(stopping.stop, stopping.include_stop, stopping.stop_at_token_end)
         self._special_stops = {tokenizer.find_special(stop): stop for stop in stopping.stop}
         self._reader = TokenReader(tokenizer)
@@ -66,15 +88,19 @@ class ChoiceText:
             self._num_tokens += 1
             piece = self._detokenize(token_id)
             visible, matched = self._stop_strings.feed(piece, self._num_tokens > self._stopping.min_tokens)
-            text += visible
+            if self._parts is None:
+                text += visible
+            else:
+                self._parts.feed(visible)
             token_ids.append(token_id)
             if self._wants_tokens:
                 logprobs = event.logprobs[position] if event.logprobs else None
                 tokens.append(self._reader.describe(token_id, piece, logprobs))
-            if matched is not None:
+            if matched is not None or self._is_ended_by_call:
                 break
-        events: list[Event] = [Delta(self._index, text, tuple(token_ids), tuple(tokens))]
-        if matched is not None:
+        is_over = matched is not None or self._is_ended_by_call
+        events = self._deltas(text, tuple(token_ids), tuple(tokens), is_over)
+        if is_over:
             self.is_finished = True
             events.append(Finished(self._index, FinishReason.STOP, matched, self._seed, timings))
         return events
@@ -86,7 +112,7 @@ class ChoiceText:
             self._detokenizer.flush(), self._num_tokens > self._stopping.min_tokens
         )
         text = visible if matched is not None else visible + self._stop_strings.flush()
-        events: list[Event] = [Delta(self._index, text, (), ())] if text else []
+        events = self._deltas(text, (), (), is_over=True)
         stop = matched if matched is not None else self._stop(event.stop_token_id)
         reason = FinishReason.STOP if matched is not None else event.reason
         events.append(Finished(self._index, reason, stop, self._seed, event.timings))
@@ -98,8 +124,20 @@ class ChoiceText:
         text = self._detokenizer.flush()
         visible, _ = self._stop_strings.feed(text, is_armed=False)
         text = visible + self._stop_strings.flush()
-        events: list[Event] = [Delta(self._index, text, (), ())] if text else []
+        events = self._deltas(text, (), (), is_over=True)
         return [*events, Finished(self._index, FinishReason.ABORT, None, self._seed, timings)]
+
+    @property
+    def _is_ended_by_call(self) -> bool:
+        return self._parts is not None and self._parts.is_ended
+
+    def _deltas(self, text: str, token_ids: tuple[int, ...], tokens: tuple[Token, ...], is_over: bool) -> list[Event]:
+        """What is new, in the order of the text; nothing is held back once the choice is over."""
+        if self._parts is None:
+            return [Delta(self._index, text, token_ids, tokens)] if text or token_ids else []
+        if is_over:
+            self._parts.flush(text)
+        return list(self._parts.take(token_ids, tokens))
 
     def _detokenize(self, token_id: int) -> str:
         """A token that ends the sequence is not part of the text, unless it was asked to stay."""
@@ -112,3 +150,8 @@ class ChoiceText:
         if stop_token_id in self._special_stops:
             return self._special_stops[stop_token_id]
         return stop_token_id if stop_token_id in self._stopping.stop_token_ids else None
+
+
+def _read_end(tokenizer: Tokenizer, job: TokenJob) -> str:
+    """The end of the prompt, where a template may have begun the answer already."""
+    return tokenizer.decode(job.token_ids[-PROMPT_END:], skip_special_tokens=False)

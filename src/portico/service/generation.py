@@ -16,7 +16,7 @@ from portico.core.engine import (
     TokensGenerated,
     TokenStream,
 )
-from portico.core.errors import NotReady
+from portico.core.errors import NotReady, UnsupportedParameter
 from portico.core.events import Event, Prefilled, Started, Timings, Token
 from portico.core.model import ServedModel
 from portico.core.request import GenerationRequest
@@ -25,6 +25,7 @@ from portico.service.choice import ChoiceText, TokenReader
 from portico.service.merge import merge, within
 from portico.service.preparation import Preparation
 from portico.service.stoppable import Stoppable
+from portico.text.answer_format import PLAIN, AnswerFormat
 from portico.text.detokenizer import Detokenizer
 from portico.text.tokenizer import Tokenizer
 
@@ -39,12 +40,14 @@ class GenerationService:
         preparation: Preparation,
         served: ServedModel,
         admission: Admission,
+        answer_format: AnswerFormat = PLAIN,
     ) -> None:
         self._engine = engine
         self._tokenizer = tokenizer
         self._preparation = preparation
         self._served = served
         self._admission = admission
+        self._answer_format = answer_format
         self._stoppable = Stoppable()
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Sequence[Event], None]:
@@ -60,18 +63,26 @@ class GenerationService:
             EngineFailure: the engine failed; what was given before stands.
             TimedOut: the time of the request is over; what was given before stands.
         """
+        received_at = time.perf_counter()
         self._served.require(request.model)
+        if request.output.markup.tool_names and self._answer_format.calls is None:
+            raise UnsupportedParameter(
+                "tools",
+                "`tools` cannot be used: it is not known how this model writes calls, and the server was started "
+                "without --tool-call-parser.",
+            )
         if not self._engine.is_ready:
             raise NotReady("The model is not ready to serve; it is being loaded.")
         with self._admission.admit(request.num_choices):
             jobs = await self._prepare(request)
             started_at = time.perf_counter()
             streams = self._start(jobs)
-            answer = _Answer(request, jobs, streams, self._tokenizer, started_at)
+            answer = _Answer(request, jobs, streams, self._tokenizer, self._answer_format, started_at)
             steps = within(request.timeout, merge(streams))
             async with aclosing(steps):
                 with self._stoppable.hold(request.client_id, answer.stop):
-                    yield [Started(self._served.name, tuple(len(job.token_ids) for job in jobs))]
+                    counts = tuple(len(job.token_ids) for job in jobs)
+                    yield [Started(self._served.name, counts, started_at - received_at)]
                     async for position, token_events in steps:
                         events = [each for event in token_events for each in answer.feed(position, event)]
                         if events:
@@ -84,7 +95,7 @@ class GenerationService:
         return self._stoppable.stop(client_id)
 
     async def _prepare(self, request: GenerationRequest) -> list[TokenJob]:
-        if self._preparation.takes_long(request.prompts):
+        if self._preparation.takes_long(request.prompts, request.sampling.grammar):
             return await asyncio.to_thread(self._preparation.prepare, request, self._engine.info)
         return self._preparation.prepare(request, self._engine.info)
 
@@ -102,6 +113,7 @@ class _Answer:
         jobs: Sequence[TokenJob],
         streams: Sequence[TokenStream],
         tokenizer: Tokenizer,
+        answer_format: AnswerFormat,
         started_at: float,
     ) -> None:
         self._jobs = jobs
@@ -110,7 +122,7 @@ class _Answer:
         self._num_choices = request.output.num_choices
         self._shows_prompt = request.output.prompt_details
         self._choices = [
-            ChoiceText(request, tokenizer, jobs[index // self._num_choices], index)
+            ChoiceText(request, tokenizer, jobs[index // self._num_choices], index, answer_format)
             for index in range(request.num_choices)
         ]
         self._started_at = started_at

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from portico.core.engine import TokenJob
-from portico.core.errors import InvalidParameter, PromptTooLong
+from portico.core.errors import InvalidParameter, PromptTooLong, UnsupportedParameter
+from portico.core.grammar import Grammar
 from portico.core.model import ModelInfo
 from portico.core.request import (
     ChatPrompt,
@@ -22,6 +23,7 @@ from portico.core.request import (
 from portico.core.tokens import Tokenized
 from portico.text.bounded_rendering import render_bounded
 from portico.text.chat_template import ChatTemplate
+from portico.text.grammar import prepare_grammar
 from portico.text.tokenizer import Tokenizer
 
 # Longer texts are tokenised in a thread; for shorter ones the hand-over costs more.
@@ -42,17 +44,22 @@ class Preparation:
         """One job per prompt.
 
         Raises:
-            InvalidParameter: an empty prompt, an id outside the vocabulary, or messages the template refuses.
+            InvalidParameter: an empty prompt, an id outside the vocabulary, messages the template refuses, or a
+                grammar that cannot be used.
+            UnsupportedParameter: a grammar for an engine that takes none.
             PromptTooLong: prompt and requested output do not fit the context.
         """
         self._check_vocabulary(request, model)
+        request = self._with_grammar(request, model)
         return [self._prepare_job(request, model, index) for index in range(len(request.prompts))]
 
-    def takes_long(self, prompts: Sequence[Prompt]) -> bool:
-        """Whether the prompts are better tokenised in a thread than at once.
+    def takes_long(self, prompts: Sequence[Prompt], grammar: Grammar | None = None) -> bool:
+        """Whether prompts are better tokenised, and a grammar better checked, in a thread than at once.
 
-        The tokenizer releases the GIL, and a client's own template runs in another process.
+        The tokenizer and the compiler of grammars release the GIL, and a client's own template runs in another process.
         """
+        if grammar is not None:
+            return True
         has_template = any(isinstance(prompt, ChatPrompt) and prompt.template is not None for prompt in prompts)
         return has_template or sum(map(_num_characters, prompts)) > _THREAD_CHARACTERS
 
@@ -64,6 +71,15 @@ class Preparation:
         """
         text, add_special_tokens = self._write(request.prompt)
         return Tokenized(text, self._tokenizer.spans(text, add_special_tokens), model.max_model_len)
+
+    def _with_grammar(self, request: GenerationRequest, model: ModelInfo) -> GenerationRequest:
+        """With the grammar as engines take it, if there is one."""
+        grammar = request.sampling.grammar
+        if grammar is None:
+            return request
+        if not model.takes_grammars:
+            raise UnsupportedParameter(grammar.name, f"`{grammar.name}` is not supported by the engine that is running.")
+        return replace(request, sampling=replace(request.sampling, grammar=prepare_grammar(grammar)))
 
     def _prepare_job(self, request: GenerationRequest, model: ModelInfo, index: int) -> TokenJob:
         token_ids = self._tokenize(request.prompts[index])

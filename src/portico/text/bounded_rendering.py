@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 
-from portico.core.errors import InvalidParameter
+from portico.core.errors import InvalidParameter, UnsupportedParameter
 from portico.core.request import ChatPrompt, Message
 from portico.text.chat_template import ChatTemplate, ChatTemplateLoadError
 
@@ -49,7 +49,7 @@ def _answer(work: bytes) -> dict[str, str]:
         text = ChatTemplate(source, special_tokens).render(prompt)
     except ChatTemplateLoadError as error:
         return {"name": "chat_template", "message": f"`chat_template` cannot be used: {error}."}
-    except InvalidParameter as error:
+    except (InvalidParameter, UnsupportedParameter) as error:
         return {"name": error.name, "message": str(error)}
     if len(text) > _MAX_CHARACTERS:
         return {"name": "chat_template", "message": f"`chat_template` writes more than {_MAX_CHARACTERS} characters."}

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import jinja2
+from jinja2 import meta
 from jinja2.ext import loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from portico.core.errors import InvalidParameter
+from portico.core.errors import InvalidParameter, UnsupportedParameter
 from portico.core.request import ChatPrompt
 from portico.text.family_templates import family_template
 
@@ -29,17 +30,25 @@ class ChatTemplateLoadError(Exception):
 
 
 class ChatTemplate:
-    """A compiled template; `special_tokens` are the names it may use, such as `eos_token`."""
+    """A compiled template.
+
+    Attributes:
+        source: what it was compiled from.
+        special_tokens: the names it may use, such as `eos_token`.
+        takes_tools: whether it reads descriptions of tools at all.
+    """
 
     def __init__(self, source: str, special_tokens: Mapping[str, str]) -> None:
         environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
         environment.filters["tojson"] = _to_json
         environment.globals["raise_exception"] = _refuse
         environment.globals["strftime_now"] = _format_now
+        self.source = source
         self.special_tokens: Mapping[str, str] = dict(special_tokens)
         self._reserved = _RESERVED | environment.globals.keys() | special_tokens.keys()
         try:
             self._template = environment.from_string(source)
+            self.takes_tools = "tools" in meta.find_undeclared_variables(environment.parse(source))
         except jinja2.TemplateError as error:
             raise ChatTemplateLoadError(f"the chat template is not valid Jinja: {error}") from error
 
@@ -53,7 +62,7 @@ class ChatTemplate:
             ChatTemplateLoadError: a file is missing or broken.
         """
         config = _read_tokenizer_config(checkpoint)
-        special_tokens = {name: _content(config[name]) for name in config if name.endswith("_token") and config[name]}
+        special_tokens = _special_tokens(config)
         path = override or checkpoint / "chat_template.jinja"
         if override is not None and not override.is_file():
             raise ChatTemplateLoadError(f"there is no chat template {override}")
@@ -69,9 +78,12 @@ class ChatTemplate:
         """The prompt of a conversation.
 
         Raises:
+            UnsupportedParameter: tools, and the template writes none.
             InvalidParameter: the template refuses the conversation, an argument has a name that is taken, or the
                 content of a message to be continued is not in the prompt.
         """
+        if prompt.tools and not self.takes_tools:
+            raise UnsupportedParameter("tools", "`tools` cannot be used: the model's chat template does not take any.")
         taken = sorted(self._reserved & prompt.template_arguments.keys())
         if taken:
             raise InvalidParameter("chat_template_kwargs", f"`chat_template_kwargs` cannot set `{taken[0]}`.")
@@ -82,6 +94,7 @@ class ChatTemplate:
         try:
             text = self._template.render(
                 messages=turns,
+                tools=list(prompt.tools) or None,
                 add_generation_prompt=prompt.add_generation_prompt,
                 continue_final_message=prompt.continue_final_message,
                 **variables,
@@ -103,18 +116,21 @@ def _cut(text: str) -> str:
 
 
 def _read_tokenizer_config(checkpoint: Path) -> dict[str, Any]:
-    path = checkpoint / "tokenizer_config.json"
-    if not path.is_file():
-        return {}
-    try:
-        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ChatTemplateLoadError(f"{path} is not valid JSON: {error}") from error
+    """The content of tokenizer_config.json, with what special_tokens_map.json has besides."""
+    config: dict[str, Any] = {}
+    for path in (checkpoint / "special_tokens_map.json", checkpoint / "tokenizer_config.json"):
+        try:
+            config |= json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        except (ValueError, TypeError) as error:
+            raise ChatTemplateLoadError(f"{path} is not valid JSON: {error}") from error
     return config
 
 
-def _content(token: str | Mapping[str, str]) -> str:
-    return token if isinstance(token, str) else token["content"]
+def _special_tokens(config: Mapping[str, Any]) -> dict[str, str]:
+    """Tokens by their names; beside them there are switches such as `add_bos_token`."""
+    tokens = {name: value for name, value in config.items() if name.endswith("_token")}
+    texts = {name: value["content"] if isinstance(value, dict) else value for name, value in tokens.items()}
+    return {name: text for name, text in texts.items() if isinstance(text, str) and text}
 
 
 def _to_json(value: Any, indent: int | None = None) -> str:

@@ -13,12 +13,19 @@ class Detokenizer:
     """Gives the text that each token adds; bytes of an unfinished character are held until it is complete.
 
     The pieces joined, with `flush` at the end, are the text of the whole sequence; bytes that are no UTF-8 become
-    U+FFFD. `follows` is the token before the first one, when the text continues another.
+    U+FFFD. `follows` is the token before the first one, when the text continues another. Control tokens that are
+    `shown` are never skipped.
     """
 
-    def __init__(self, tokenizer: Tokenizer, skip_special_tokens: bool, follows: int | None = None) -> None:
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        skip_special_tokens: bool,
+        follows: int | None = None,
+        shown: frozenset[int] = frozenset(),
+    ) -> None:
         self._tokenizer = tokenizer
-        self._skipped = tokenizer.special_ids if skip_special_tokens else frozenset()
+        self._skipped = tokenizer.special_ids - shown if skip_special_tokens else frozenset()
         self._decoder = _new_decoder("replace")
         self._is_at_beginning = follows is None or follows in tokenizer.special_ids
 

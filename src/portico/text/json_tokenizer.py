@@ -52,6 +52,11 @@ class JsonTokenizer(Tokenizer):
         """See `Tokenizer`."""
         return int(self._backend.get_vocab_size(with_added_tokens=True))
 
+    @property
+    def definition(self) -> str:
+        """See `Tokenizer`."""
+        return str(self._backend.to_str())
+
     def encode(self, text: str, add_special_tokens: bool) -> tuple[int, ...]:
         """See `Tokenizer`."""
         return tuple(self._backend.encode(text, add_special_tokens=add_special_tokens).ids)

@@ -59,7 +59,7 @@ class StopStrings:
 
     def _advance(self, window: str) -> str:
         """Splits the window into what may be read and the longest end that could begin a stop string."""
-        length = max(_overlap(window, stop) for stop in self._strings)
+        length = max(overlap(window, stop) for stop in self._strings)
         if self._included:
             visible = window[len(self._shown) :]
             self._shown = window[len(window) - length :]
@@ -68,7 +68,7 @@ class StopStrings:
         return window[: len(window) - length]
 
 
-def _overlap(text: str, stop: str) -> int:
+def overlap(text: str, stop: str) -> int:
     """Length of the longest end of `text` that is a proper beginning of `stop`."""
     for length in range(min(len(text), len(stop) - 1), 0, -1):
         if stop.startswith(text[len(text) - length :]):

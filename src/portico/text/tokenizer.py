@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 
+from portico.core.grammar import Vocabulary
 from portico.core.tokens import TokenSpan
 
 
@@ -66,6 +68,17 @@ class Tokenizer(ABC):
     @abstractmethod
     def decode(self, token_ids: tuple[int, ...], skip_special_tokens: bool) -> str:
         """The text of ids as the checkpoint's own decoder writes it, undecodable bytes replaced."""
+
+    @property
+    def definition(self) -> str | None:
+        """The content of the tokenizer.json that this is, if it is one."""
+        return None
+
+    @functools.cached_property
+    def vocabulary(self) -> Vocabulary:
+        """All tokens at once; made when first asked for."""
+        tokens = tuple(self._to_bytes(token_id) for token_id in range(self.vocab_size))
+        return Vocabulary(tokens, self.special_ids, self.definition)
 
     @abstractmethod
     def _to_bytes(self, token_id: int) -> bytes:

@@ -37,6 +37,7 @@ def sampling(temperature: float = 0.0, seed: int | None = None) -> Sampling:
         logit_bias=(),
         allowed_token_ids=None,
         banned_sequences=(),
+        grammar=None,
         watermark=None,
         seed=seed,
     )

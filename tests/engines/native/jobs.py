@@ -32,6 +32,7 @@ def sampling(**changes: Any) -> Sampling:
         "logit_bias": (),
         "allowed_token_ids": None,
         "banned_sequences": (),
+        "grammar": None,
         "watermark": None,
         "seed": None,
     }

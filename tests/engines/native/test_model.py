@@ -50,7 +50,7 @@ def test_bfloat16_is_close(checkpoint: Path, reference: Any) -> None:
     assert float((found - expected[len(prompt) - 1 : -1]).abs().mean()) < 0.1
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "int8"])
 def test_text_and_logprobs_are_the_same_alone_and_among_others(
     make_core: Callable[..., EngineCore], prompts: list[tuple[int, ...]], dtype: str
 ) -> None:

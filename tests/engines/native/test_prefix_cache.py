@@ -166,7 +166,7 @@ def results(outcomes: list[Outcome]) -> list[Any]:
     return [(each.token_ids, each.logprobs) for each in outcomes]
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "int8"])
 def test_hits_and_chunks_change_no_bit(make_core: MakeCore, dtype: str) -> None:
     expected = results(run_to_end(make_core(dtype=dtype, enable_prefix_caching=False), alike_jobs()))
     for max_num_batched_tokens in (2048, 100, 37):

@@ -120,6 +120,7 @@ def _sampling(parameters: Parameters) -> Sampling:
         logit_bias=(),
         allowed_token_ids=None,
         banned_sequences=(),
+        grammar=None,
         watermark=WATERMARK if parameters.watermark else None,
         seed=None if parameters.seed is None else parameters.seed % _SEED_RANGE,
     )

@@ -81,6 +81,7 @@ _GREEDY = Sampling(
     logit_bias=(),
     allowed_token_ids=None,
     banned_sequences=(),
+    grammar=None,
     watermark=None,
     seed=None,
 )

@@ -20,6 +20,7 @@ from portico.dialects.openai.encode import (
     ChunkWriter,
     Envelope,
     Layout,
+    encode_call,
     encode_end,
     encode_usage,
     finish_reason,
@@ -38,6 +39,7 @@ class ChatExchange:
     envelope: Envelope
     layout: Layout
     echo: str
+    shows_reasoning: bool
 
     def reply(self, result: Result) -> Reply:
         """The chat completion object."""
@@ -61,18 +63,29 @@ class ChatExchange:
             logprobs = chat_logprobs(choice.tokens, self.layout.names_tokens_by_id)
         fields = {
             "index": choice.index,
-            "message": {"role": "assistant", "content": self.echo + choice.text, "refusal": None},
+            "message": self._message(choice),
             "logprobs": logprobs,
-            "finish_reason": finish_reason(choice.reason),
+            "finish_reason": finish_reason(choice.reason, bool(choice.calls)),
             "stop_reason": choice.stop,
         }
         if self.layout.shows_token_ids:
             fields["token_ids"] = choice.token_ids
         return fields
 
+    def _message(self, choice: Choice) -> dict[str, Any]:
+        """The message; a call without any text has no content, and `reasoning` is what open servers add."""
+        text = self.echo + choice.text
+        message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None}
+        if choice.calls:
+            message["content"] = text or None
+            message["tool_calls"] = [encode_call(call) for call in choice.calls]
+        if choice.reasoning and self.shows_reasoning:
+            message["reasoning"] = choice.reasoning
+        return message
+
 
 class ChatEncoder:
-    """Chunks with the role of every choice first, then text, an end per choice, and the usage if it is asked for."""
+    """Chunks: the role of every choice first, then its parts, an end per choice, and the usage if it is asked for."""
 
     media_type = "text/event-stream"
     keep_alive = b""
@@ -84,6 +97,8 @@ class ChatEncoder:
         self._envelope = exchange.envelope
         self._layout = exchange.layout
         self._echo = exchange.echo
+        self._shows_reasoning = exchange.shows_reasoning
+        self._num_calls: dict[int, int] = {}
         self._usage = UsageCounter() if exchange.layout.includes_usage else None
         self._writer: ChunkWriter | None = None
 
@@ -113,7 +128,7 @@ class ChatEncoder:
             case Delta():
                 return self._delta(event)
             case Finished():
-                rest = b'"delta":{},"logprobs":null,' + encode_end(event)
+                rest = b'"delta":{},"logprobs":null,' + encode_end(event, event.index in self._num_calls)
                 return self._chunks.choice(event.index, rest)
             case Started():
                 return b"" if self._layout.shows_token_ids else self._begin(b"")
@@ -134,6 +149,28 @@ class ChatEncoder:
         return roles + b"".join(self._chunks.text(index, self._echo, _AFTER_TEXT) for index in range(self._num_choices))
 
     def _delta(self, event: Delta) -> bytes:
+        if not event.reasoning and not event.calls:
+            return self._text(event)
+        before = (
+            self._piece(event, {"reasoning": event.reasoning}) if event.reasoning and self._shows_reasoning else b""
+        )
+        return before + self._text(event) + self._calls(event)
+
+    def _calls(self, event: Delta) -> bytes:
+        """One chunk per call, which is whole."""
+        first = self._num_calls.get(event.index, 0)
+        if event.calls:
+            self._num_calls[event.index] = first + len(event.calls)
+        return b"".join(
+            self._piece(event, {"tool_calls": [{"index": number, **encode_call(call)}]})
+            for number, call in enumerate(event.calls, first)
+        )
+
+    def _piece(self, event: Delta, delta: Mapping[str, Any]) -> bytes:
+        encoded = wire.one_line(wire.encode_json(delta))
+        return self._chunks.choice(event.index, b'"delta":' + encoded + b',"logprobs":null,"finish_reason":null')
+
+    def _text(self, event: Delta) -> bytes:
         has_logprobs = self._shows_logprobs and event.tokens
         has_ids = self._layout.shows_token_ids and event.token_ids
         if not has_logprobs and not has_ids:

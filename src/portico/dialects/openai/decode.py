@@ -5,6 +5,7 @@ Source: OpenAI API reference, "Create chat completion" and "Create completion", 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -12,7 +13,7 @@ import msgspec
 from portico.core.dialect import Exchange, RawRequest
 from portico.core.errors import InvalidParameter
 from portico.core.model import ServerLimits
-from portico.core.request import GenerationRequest, OutputOptions, Prompt, TextPrompt, TokensPrompt
+from portico.core.request import ChatPrompt, GenerationRequest, OutputOptions, Prompt, TextPrompt, TokensPrompt
 from portico.dialects import wire
 from portico.dialects.conversation import decode_conversation
 from portico.dialects.openai.chat import ChatExchange
@@ -22,6 +23,7 @@ from portico.dialects.openai.ledgers import CHAT, COMPLETION, STREAM_OPTIONS
 from portico.dialects.openai.profile import Profile
 from portico.dialects.openai.sampling import decode_bad_words, decode_sampling, decode_stopping, decode_truncation
 from portico.dialects.openai.schema import ChatFields, CompletionFields, Kind, SamplingFields
+from portico.dialects.tools import decode_tools
 
 _MAX_PROMPTS = 1024
 _COMPLETION_MAX_TOKENS = 16
@@ -67,16 +69,20 @@ def decode_chat(raw: RawRequest, profile: Profile) -> Exchange:
     logprobs = _chat_logprobs(chat, raw.limits)
     prompt_logprobs = _prompt_logprobs(chat, raw.limits)
     max_tokens = chat.max_tokens if chat.max_completion_tokens is None else chat.max_completion_tokens
-    prompt = decode_conversation(chat.messages, fields, profile.trusts_chat_template)
+    toolbox = decode_tools(fields)
+    prompt = decode_conversation(chat.messages, fields, profile.trusts_chat_template, toolbox.tools)
+    prompt = _with_effort(prompt, chat.reasoning_effort)
     last = prompt.messages[-1]
     # The answer speaks as the assistant, unless it goes on with the last message.
     repeats = chat.echo and (last.role == "assistant" or not prompt.add_generation_prompt)
     output = _output(chat, _num_choices(chat.n, raw.limits), logprobs, prompt_logprobs, False)
+    output = replace(output, markup=toolbox.markup())
     return ChatExchange(
         request=_request(raw, profile, chat, (prompt,), max_tokens, output),
         envelope=Envelope(f"chatcmpl-{raw.request_id}", int(raw.received_at)),
         layout=_layout(chat),
         echo=last.content if repeats else "",
+        shows_reasoning=wire.or_default(chat.include_reasoning, True),
     )
 
 
@@ -135,6 +141,14 @@ def _request(
         output=output,
         stream=fields.stream or False,
     )
+
+
+def _with_effort(prompt: ChatPrompt, effort: str | None) -> ChatPrompt:
+    """With what chat templates read of the effort; what the request says to the template itself goes before it."""
+    if effort is None:
+        return prompt
+    read = {"reasoning_effort": effort} | ({"enable_thinking": False} if effort == "none" else {})
+    return replace(prompt, template_arguments={**read, **prompt.template_arguments})
 
 
 def _output(

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from portico.core.events import Finished, FinishReason, Usage
+from portico.core.events import Finished, FinishReason, ToolCall, Usage
 from portico.dialects import wire
 
 # Proxies that buffer or cache would hold back what is streamed.
@@ -53,26 +53,34 @@ class Layout:
     prompt_logprobs: int | None
 
 
-def finish_reason(reason: FinishReason) -> str:
+def finish_reason(reason: FinishReason, has_calls: bool = False) -> str:
     """The reason in this API's words; it has none for a choice that was broken off, which is a cut one at least."""
-    return _FINISH_REASONS[reason]
+    return "tool_calls" if has_calls and reason is FinishReason.STOP else _FINISH_REASONS[reason]
 
 
-def encode_end(event: Finished) -> bytes:
+def encode_call(call: ToolCall) -> dict[str, Any]:
+    """A call of a tool."""
+    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+
+
+def encode_end(event: Finished, has_calls: bool = False) -> bytes:
     """The last fields of a choice in its last chunk; `stop_reason` is what open servers add."""
-    reason = finish_reason(event.reason).encode()
+    reason = finish_reason(event.reason, has_calls).encode()
     stop = wire.one_line(wire.encode_json(event.stop))
     return b'"finish_reason":"' + reason + b'","stop_reason":' + stop
 
 
 def encode_usage(usage: Usage) -> dict[str, Any]:
-    """Token counts; details of the output are left out, there are none."""
-    return {
+    """Token counts; details of the output are there where it has reasoning."""
+    counts: dict[str, Any] = {
         "prompt_tokens": usage.num_prompt_tokens,
         "completion_tokens": usage.num_output_tokens,
         "total_tokens": usage.num_prompt_tokens + usage.num_output_tokens,
         "prompt_tokens_details": {"cached_tokens": usage.num_cached_tokens},
     }
+    if usage.num_reasoning_tokens:
+        counts["completion_tokens_details"] = {"reasoning_tokens": usage.num_reasoning_tokens}
+    return counts
 
 
 def _fingerprint(model: str) -> str:

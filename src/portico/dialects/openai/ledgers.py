@@ -5,7 +5,7 @@ from __future__ import annotations
 from portico.core.ledger import Entry, Ledger, honoured, neutral, refused
 
 _NOT_YET = "constrained output is not available."
-_NO_TOOLS = "tool calls are not available."
+_NO_FUNCTIONS = "use `tools` and `tool_choice`."
 
 _SHARED: tuple[Entry, ...] = (
     honoured("model", "may be absent: the served model"),
@@ -57,7 +57,7 @@ _SHARED_ADDED: tuple[Entry, ...] = (
     refused("guided_decoding_backend", _NOT_YET),
     refused("guided_whitespace_pattern", _NOT_YET),
     refused("logits_processors", "code in requests is not run."),
-    refused("thinking_token_budget", "reasoning is not told apart from the answer."),
+    refused("thinking_token_budget", "reasoning is not limited apart from the answer."),
     refused("repetition_detection", "repetition does not end a choice."),
     refused("prompt_embeds", "prompts are text or token ids."),
     # Once prompts are shared between requests, the salt must become a part of what they are found by.
@@ -86,13 +86,18 @@ CHAT = Ledger(
         neutral("service_tier", "there is one tier.", "auto", "default"),
         neutral("modalities", "answers are text.", ["text"]),
         neutral("response_format", _NOT_YET, {"type": "text"}),
-        neutral("tool_choice", _NO_TOOLS, "none"),
-        neutral("function_call", _NO_TOOLS, "none"),
-        neutral("parallel_tool_calls", "without tools there are no calls to run side by side"),
-        neutral("reasoning_effort", "the model does not reason before it answers.", "none"),
+        honoured(
+            "tools", "functions; `strict` ones are refused, and all of them where the chat template takes none"
+        ),
+        honoured(
+            "tool_choice",
+            "`none` (the model is not told of tools), `auto`, or allowed tools with `auto`; a call cannot be forced",
+        ),
+        honoured("parallel_tool_calls", "with false the answer ends with its first call"),
+        neutral("function_call", _NO_FUNCTIONS, "none"),
+        honoured("reasoning_effort", "the chat template may read it, and with `none` `enable_thinking` as false"),
         neutral("verbosity", "the length of answers cannot be steered.", "medium"),
-        refused("tools", _NO_TOOLS),
-        refused("functions", _NO_TOOLS),
+        refused("functions", _NO_FUNCTIONS),
         refused("audio", "answers are text."),
         refused("moderation", "answers are not moderated."),
         refused("web_search_options", "there is no web search."),
@@ -104,7 +109,7 @@ CHAT = Ledger(
         honoured("add_special_tokens", "absent: false, the chat template writes them"),
         honoured("chat_template_kwargs", "variables that the chat template may read; not those it has already"),
         honoured("chat_template", "refused unless the server was started with --trust-request-chat-template"),
-        neutral("include_reasoning", "reasoning is not told apart from the answer.", True),
+        honoured("include_reasoning", "absent: true; with false `reasoning` is left out of the answer"),
         refused("documents", "the chat template takes no documents."),
         refused("mm_processor_kwargs", "messages are text."),
     ),

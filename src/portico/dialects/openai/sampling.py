@@ -36,6 +36,7 @@ def decode_sampling(fields: SamplingFields, defaults: SamplingDefaults) -> Sampl
         logit_bias=wire.token_biases("logit_bias", fields.logit_bias, _MAX_BIAS),
         allowed_token_ids=_allowed_token_ids(fields),
         banned_sequences=(),
+        grammar=None,
         watermark=None,
         seed=fields.seed,
     )

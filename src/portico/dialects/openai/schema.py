@@ -53,12 +53,14 @@ class SamplingFields(msgspec.Struct, kw_only=True):
 
 
 class ChatFields(SamplingFields, kw_only=True):
-    """The body of `POST /v1/chat/completions`; messages are read one by one, with the fields of the template."""
+    """The body of `POST /v1/chat/completions`; messages and tools are read one by one, with the template's fields."""
 
     messages: list[dict[str, Any]]
     max_completion_tokens: int | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = None
+    include_reasoning: bool | None = None
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
     echo: bool | None = None
 
 

@@ -222,6 +222,7 @@ def _sampling(parameters: Parameters, profile: Profile) -> Sampling:
         logit_bias=(),
         allowed_token_ids=None,
         banned_sequences=(),
+        grammar=None,
         watermark=WATERMARK if parameters.watermark else None,
         seed=parameters.seed,
     )

@@ -71,12 +71,14 @@ class TextExchange:
     def _headers(self, result: Result, best: Choice) -> Mapping[str, str]:
         timings = best.timings
         inference = timings.prefill + timings.decode
+        total = result.preparation + timings.queue + inference
         num_tokens = len(best.token_ids)
         return {
             "x-compute-type": self.layout.profile.compute_type,
             "x-compute-characters": str(self.layout.num_characters),
-            "x-compute-time": str(timings.queue + inference),
-            "x-total-time": _milliseconds(timings.queue + inference),
+            "x-compute-time": str(total),
+            "x-total-time": _milliseconds(total),
+            "x-validation-time": _milliseconds(result.preparation),
             "x-queue-time": _milliseconds(timings.queue),
             "x-inference-time": _milliseconds(inference),
             "x-time-per-token": _milliseconds(inference / max(num_tokens, 1)),

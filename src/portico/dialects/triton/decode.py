@@ -145,6 +145,7 @@ class Decoder:
             logit_bias=wire.token_biases("logit_bias", fields.logit_bias, _MAX_BIAS),
             allowed_token_ids=None if fields.allowed_token_ids is None else tuple(fields.allowed_token_ids),
             banned_sequences=(),
+            grammar=None,
             watermark=WATERMARK if fields.watermark else None,
             seed=None if fields.seed is None else fields.seed % _SEED_RANGE,
         )

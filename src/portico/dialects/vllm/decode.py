@@ -107,6 +107,7 @@ def _sampling(fields: GenerateFields, profile: Profile) -> Sampling:
         logit_bias=wire.token_biases("logit_bias", fields.logit_bias, _MAX_BIAS),
         allowed_token_ids=_allowed_token_ids(fields),
         banned_sequences=(),
+        grammar=None,
         watermark=None,
         seed=None if fields.seed == -1 else fields.seed,
     )

@@ -59,7 +59,7 @@ GENERATE = Ledger(
         refused("guided_decoding", _NOT_YET),
         refused("output_kind", "the profile of the server decides what is streamed."),
         refused("extra_args", "there are no further engine arguments."),
-        refused("thinking_token_budget", "reasoning is not told apart from the answer."),
+        refused("thinking_token_budget", "reasoning is not limited apart from the answer."),
         refused("repetition_detection", "repetition does not end a choice."),
     ),
 )
@@ -84,7 +84,7 @@ TOKENIZE = Ledger(
             "chat_template",
             "with `messages`; refused unless the server was started with --trust-request-chat-template",
         ),
-        refused("tools", "tool calls are not available."),
+        honoured("tools", "with `messages`: as in /v1/chat/completions"),
         refused("mm_processor_kwargs", "messages are text."),
     ),
 )

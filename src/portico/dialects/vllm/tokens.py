@@ -13,11 +13,12 @@ from portico.core.request import DetokenizeRequest, TextPrompt, TokenizeRequest
 from portico.core.tokens import Tokenized
 from portico.dialects import wire
 from portico.dialects.conversation import decode_conversation
+from portico.dialects.tools import decode_tools
 from portico.dialects.vllm.ledgers import DETOKENIZE, TOKENIZE
 from portico.dialects.vllm.profile import Profile
 from portico.dialects.vllm.schema import DetokenizeFields, TokenizeFields
 
-_CHAT_ONLY = ("add_generation_prompt", "continue_final_message", "chat_template", "chat_template_kwargs")
+_CHAT_ONLY = ("add_generation_prompt", "continue_final_message", "chat_template", "chat_template_kwargs", "tools")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,8 @@ def decode_tokenize(raw: RawRequest, profile: Profile) -> TokenizeExchange:
     fields = wire.convert(body, TokenizeFields)
     model, shows_pieces = fields.model or None, fields.return_token_strs or False
     if fields.messages is not None and fields.prompt is None:
-        prompt = decode_conversation(fields.messages, body, profile.trusts_chat_template)
+        tools = decode_tools(body).tools
+        prompt = decode_conversation(fields.messages, body, profile.trusts_chat_template, tools)
         return TokenizeExchange(TokenizeRequest(model, prompt), shows_pieces)
     if fields.prompt is None or fields.messages is not None:
         raise InvalidParameter("prompt", "The body must have either `prompt` or `messages`.")

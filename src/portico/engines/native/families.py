@@ -108,7 +108,8 @@ def _read_mistral(config: Values) -> DecoderConfig:
 
 
 def _read_qwen2(config: Values) -> DecoderConfig:
-    return replace(_read_llama(config), has_qkv_bias=True)
+    # Its projections have biases whatever its configuration says of them.
+    return replace(_read_llama({**config, "attention_bias": None}), has_qkv_bias=True)
 
 
 def _read_qwen3(config: Values) -> DecoderConfig:

@@ -24,13 +24,14 @@ _HEAD_ROWS = 4096
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What a checkpoint directory says before its weights are read."""
+    """What a checkpoint directory says before its weights are read; `dtype` is the number format of most of them."""
 
     path: Path
     architecture: str
     family: Family
     config: DecoderConfig
     eos_token_ids: tuple[int, ...]
+    dtype: str | None = None
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -51,7 +52,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
         eos = config.get("eos_token_id")
     sizes = family.read_config(config)
     end_ids = (*_token_ids(eos), *(each for each in family.end_ids if each < sizes.vocab_size))
-    return Checkpoint(path, architecture, family, sizes, tuple(dict.fromkeys(end_ids)))
+    dtype = config.get("dtype", config.get("torch_dtype"))
+    return Checkpoint(path, architecture, family, sizes, tuple(dict.fromkeys(end_ids)), dtype)
 
 
 def load_weights(

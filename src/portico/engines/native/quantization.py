@@ -30,7 +30,7 @@ _TINY = torch.finfo(torch.float32).tiny
 
 def compute_dtype(dtype: torch.dtype) -> torch.dtype:
     """What activations, norms, biases and the KV cache are held in."""
-    return torch.float32 if dtype is torch.int8 else dtype
+    return torch.float32 if dtype in (torch.int8, torch.float16) else dtype
 
 
 def embedding_dtype(dtype: torch.dtype) -> torch.dtype:

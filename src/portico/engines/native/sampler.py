@@ -72,7 +72,7 @@ class Sampler:
             token_ids = self._draw(scores, rows)
         else:
             scores = logits
-            token_ids = logits.argmax(1).tolist()
+            token_ids = warpers.best_ids(logits)
         for row, token_id in zip(rows, token_ids, strict=True):
             if row.state.output_counts is not None:
                 row.state.output_counts[token_id] += 1
@@ -163,7 +163,7 @@ class Sampler:
         return scores
 
     def _draw(self, scores: Tensor, rows: list[_Row]) -> list[int]:
-        token_ids: list[int] = scores.argmax(1).tolist()
+        token_ids = warpers.best_ids(scores)
         drawn = [(row.place, row.state.generator) for row in rows if row.state.generator is not None]
         if drawn:
             uniforms = torch.cat(

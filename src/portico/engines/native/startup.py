@@ -35,10 +35,10 @@ def build(path: Path, config: NativeConfig, on_progress: Callable[[float], None]
         EngineStartError: it cannot be served with this configuration.
     """
     device = _device(config.device)
-    dtype = _dtype(config.dtype, device)
     num_threads = config.num_threads or len(os.sched_getaffinity(0))
     torch.set_num_threads(num_threads)
     checkpoint = read_checkpoint(path)
+    dtype = _dtype(config.dtype, device, checkpoint.dtype)
     wanted_len = config.max_model_len or checkpoint.config.max_position
     if wanted_len > checkpoint.config.max_position:
         raise EngineStartError(
@@ -76,12 +76,17 @@ def _device(name: str) -> torch.device:
     return torch.device("cuda" if has_cuda and name != "cpu" else "cpu")
 
 
-def _dtype(name: str, device: torch.device) -> torch.dtype:
+def _dtype(name: str, device: torch.device, stored: str | None) -> torch.dtype:
+    """What `dtype` means on a device, for a checkpoint whose weights are stored as `stored`."""
+    has_kernels = device.type == "cpu" and is_supported()
     if name == "auto":
-        return torch.float32 if device.type == "cpu" else torch.bfloat16
-    if name == "int8" and (device.type != "cpu" or not is_supported()):
-        raise EngineStartError("The number format int8 is for x86 CPUs only; ask for bfloat16 or auto.")
-    return {"float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.int8}[name]
+        if device.type != "cpu":
+            return torch.bfloat16
+        return torch.float16 if has_kernels and stored in ("float16", "bfloat16") else torch.float32
+    if name in ("float16", "int8") and not has_kernels:
+        raise EngineStartError(f"The number format {name} is for x86 CPUs only; ask for bfloat16 or auto.")
+    dtype: torch.dtype = getattr(torch, name)
+    return dtype
 
 
 def _num_blocks(

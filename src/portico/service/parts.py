@@ -1,0 +1,90 @@
+"""The deltas of one choice whose text is told apart."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+
+from portico.core.events import Delta, Token, ToolCall
+from portico.text.answer_format import AnswerPart, AnswerReader
+from portico.text.reasoning import Reasoning
+from portico.text.tool_parsers.format import ParsedCall
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A delta while it is filled; its parts come in the order of the fields."""
+
+    reasoning: str = ""
+    text: str = ""
+    calls: list[ToolCall] = field(default_factory=list)
+
+
+class ChoiceParts:
+    """Collects what the tokens of one step mean, and gives it as deltas.
+
+    With `ends_with_call` the first call ends the choice: `is_ended` says so, and nothing is read after it.
+    """
+
+    def __init__(self, reader: AnswerReader, request_id: str, index: int, ends_with_call: bool) -> None:
+        self._reader = reader
+        self._prefix = f"{request_id}/{index}"
+        self._index = index
+        self._ends_with_call = ends_with_call
+        self._num_calls = 0
+        self._num_reasoning_tokens = 0
+        self._drafts = [_Draft()]
+        self.is_ended = False
+
+    def feed(self, text: str) -> None:
+        """The text that one token adds."""
+        was_reasoning = self._reader.is_reasoning
+        self._collect(self._reader.feed(text))
+        self._num_reasoning_tokens += was_reasoning or self._reader.is_reasoning
+
+    def flush(self, text: str) -> None:
+        """The last text, which no token adds."""
+        if not self.is_ended:
+            self._collect(self._reader.feed(text))
+            self._collect(self._reader.flush())
+
+    def take(self, token_ids: tuple[int, ...], tokens: tuple[Token, ...]) -> list[Delta]:
+        """What has come since the last time; the first delta has the tokens."""
+        drafts, self._drafts = self._drafts, [_Draft()]
+        first = Delta(
+            index=self._index,
+            text=drafts[0].text,
+            token_ids=token_ids,
+            tokens=tokens,
+            reasoning=drafts[0].reasoning,
+            calls=tuple(drafts[0].calls),
+            num_reasoning_tokens=self._num_reasoning_tokens,
+        )
+        self._num_reasoning_tokens = 0
+        others = [Delta(self._index, each.text, (), (), each.reasoning, tuple(each.calls)) for each in drafts[1:]]
+        is_empty = not (token_ids or first.text or first.reasoning or first.calls)
+        return others if is_empty else [first, *others]
+
+    def _collect(self, parts: list[AnswerPart]) -> None:
+        for part in parts:
+            if self.is_ended:
+                return
+            draft = self._drafts[-1]
+            match part:
+                case Reasoning(text):
+                    if draft.text or draft.calls:
+                        self._drafts.append(draft := _Draft())
+                    draft.reasoning += text
+                case ParsedCall():
+                    draft.calls.append(self._name_call(part))
+                    self.is_ended = self._ends_with_call
+                case str():
+                    if draft.calls:
+                        self._drafts.append(draft := _Draft())
+                    draft.text += part
+
+    def _name_call(self, call: ParsedCall) -> ToolCall:
+        """With an id that is the same whenever the same request is read again."""
+        name = f"{self._prefix}/{self._num_calls}"
+        self._num_calls += 1
+        return ToolCall(hashlib.blake2s(name.encode()).hexdigest()[:9], call.name, call.arguments)
