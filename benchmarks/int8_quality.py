@@ -39,6 +39,7 @@ GREEDY = Sampling(
     banned_sequences=(),
     watermark=None,
     seed=0,
+    grammar=None,
 )
 
 
@@ -93,7 +94,8 @@ def main() -> None:
     exact = run(core, texts, 0, stops).places
     del core
     core, _ = build(arguments.checkpoint, NativeConfig(dtype="int8", device="cpu"), lambda _: None)
-    same = sum(one == other for one, other in zip(run(core, prompts, arguments.max_tokens, stops).outputs, written))
+    outputs = run(core, prompts, arguments.max_tokens, stops).outputs
+    same = sum(one == other for one, other in zip(outputs, written, strict=True))
     rounded = run(core, texts, 0, stops).places
     pairs = [
         (one, other)

@@ -18,7 +18,7 @@ import pytest
 import portico
 
 ROOT = Path(portico.__file__).parent
-DIALECTS = ("openai", "vllm", "tgi", "triton", "mindie")
+DIALECTS = ("openai", "vllm", "tgi", "triton", "mindie", "anthropic")
 NAMED = re.compile("|".join(DIALECTS), re.IGNORECASE)
 MODULES = sorted(ROOT.rglob("*.py"))
 
@@ -34,6 +34,7 @@ HOMES = {
     "msgspec": ("dialects/",),
     "prometheus_client": ("telemetry/",),
     "tokenizers": ("text/",),
+    "llguidance": ("text/", "engines/native/"),
     "tiktoken": ("text/",),
     "sentencepiece": ("text/",),
     "jinja2": ("text/",),

@@ -18,7 +18,10 @@ from portico.core.dialect import Dialect
 from portico.core.engine import Engine
 from portico.core.model import NO_ADVICE, SamplingDefaults, ServerStatus
 from portico.core.observer import Observers
-from portico.dialects import mindie, openai, tgi, triton, vllm
+from portico.dialects import anthropic, mindie, openai, tgi, triton, vllm
+from portico.dialects.mindie.config_file import FoundSettings as FoundSettings
+from portico.dialects.mindie.config_file import MindieConfigError as MindieConfigError
+from portico.dialects.mindie.config_file import read_mindie_config as read_mindie_config
 from portico.engines.native.config import NativeConfig
 from portico.engines.native.engine import NativeEngine
 from portico.engines.scripted.config import ScriptedConfig
@@ -35,7 +38,7 @@ from portico.telemetry.status_metrics import StatusCollector
 from portico.text.answer_format import AnswerFormat
 from portico.text.chat_template import ChatTemplate
 from portico.text.tokenizer import Tokenizer
-from portico.web.application import build_application
+from portico.web.application import Page, build_application
 from portico.web.endpoint import Context
 from portico.web.server import Tls, bind, serve, serving
 from portico.web.shutdown import DrainingStopper
@@ -50,7 +53,9 @@ PRECEDENCE: Mapping[tuple[str, str], Sequence[str]] = {
 _TGI_PROFILES = {"strict": tgi.STRICT, "improved": tgi.IMPROVED}
 
 
-def build_dialects(config: ServerConfig, defaults: SamplingDefaults = NO_ADVICE) -> tuple[Dialect, ...]:
+def build_dialects(
+    config: ServerConfig, defaults: SamplingDefaults = NO_ADVICE, device: str = "cpu"
+) -> tuple[Dialect, ...]:
     """All dialects, in the flavours of the configuration; the first one answers for paths that are nobody's."""
     trusts_chat_template = config.trust_request_chat_template
     is_mindie = config.profile == "mindie"
@@ -59,9 +64,10 @@ def build_dialects(config: ServerConfig, defaults: SamplingDefaults = NO_ADVICE)
     return (
         openai.dialect(openai.Profile(defaults, trusts_chat_template)),
         vllm.dialect(replace(vllm_profile, trusts_chat_template=trusts_chat_template)),
-        tgi.dialect(replace(tgi_profile, **config.tgi_limits())),
+        tgi.dialect(replace(tgi_profile, compute_type=f"{device}+optimized", **config.tgi_limits())),
         triton.dialect(triton.MINDIE if is_mindie else triton.DEFAULT),
         mindie.dialect(),
+        anthropic.dialect(defaults),
     )
 
 
@@ -71,7 +77,7 @@ def build_engine(config: EngineConfig, path: Path, tokenizer: Tokenizer) -> Engi
         vocab_size = min(config.vocab_size, tokenizer.vocab_size)
         eos_token_id = min(tokenizer.special_ids, default=config.eos_token_id)
         return ScriptedEngine(replace(config, vocab_size=max(vocab_size, eos_token_id + 1), eos_token_id=eos_token_id))
-    return NativeEngine(path, config)
+    return NativeEngine(path, config, lambda: tokenizer.vocabulary)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,19 +115,13 @@ async def run(config: ServerConfig, engine_config: EngineConfig, checkpoint: Che
         AddressInUse, TokenizerLoadError, ChatTemplateLoadError, EngineStartError: what the operator must mend.
     """
     configure_logging(config.log_level, config.log_format)
-    listener = bind(config.host, config.port)
-    rpc_listener = bind(config.host, config.grpc_port) if config.grpc_port else None
-    management_host = config.management_host or config.host
-    own_address = (config.host, config.port)
-    managed = [(management_host, port) for port in config.management_port]
-    management_listeners = [bind(*address) for address in managed if address != own_address]
+    listeners = _Listeners.bind(config)
     tokenizer = Tokenizer.load(checkpoint.path)
     template = ChatTemplate.load(checkpoint.path, Path(config.chat_template) if config.chat_template else None)
     answer_format = AnswerFormat.choose(
         config.tool_call_parser, config.reasoning_parser, "" if template is None else template.source
     )
     defaults = read_sampling_defaults(checkpoint.path) if config.generation_config == "auto" else NO_ADVICE
-    dialects = build_dialects(config, defaults)
     if config.max_total_tokens is not None:
         engine_config = replace(engine_config, max_model_len=config.max_total_tokens)
     engine = build_engine(engine_config, checkpoint.path, tokenizer)
@@ -130,6 +130,7 @@ async def run(config: ServerConfig, engine_config: EngineConfig, checkpoint: Che
             await engine.start(console.show_progress)
         finally:
             console.end_progress()
+        dialects = build_dialects(config, defaults, engine.info.device)
         admission = Admission(engine_config.max_num_seqs, config.max_waiting)
         statistics = Statistics()
         latencies = Latencies()
@@ -150,29 +151,64 @@ async def run(config: ServerConfig, engine_config: EngineConfig, checkpoint: Che
             max_body_bytes=config.max_body_size,
             stopper=DrainingStopper(admission.close, lambda: admission.num_requests),
         )
-        pages = {"/metrics": metrics.render}
-        application = build_application(context, PRECEDENCE, pages, for_operators=own_address in managed)
-        management = build_application(context, PRECEDENCE, pages, for_operators=True)
-        # What is alive now lives as long as the server: the collector need not look at it again.
-        gc.freeze()
-        tls = _tls(config)
-        address = f"http{'s' if tls else ''}://{config.host}:{listener.getsockname()[1]}"
-        grpc_address = f"{config.host}:{config.grpc_port}" if config.grpc_port else None
-        async with AsyncExitStack() as stack:
-            await stack.enter_async_context(_serve_procedures(config.profile, context, rpc_listener, tls))
-            for each in management_listeners:
-                await stack.enter_async_context(serving(management, each, tls))
-            management_addresses = [f"{management_host}:{each.getsockname()[1]}" for each in management_listeners]
-            await serve(
-                application,
-                listener,
-                lambda: console.announce(address, get_status(), dialects, grpc_address, management_addresses),
-                tls,
-            )
+        await _listen(config, context, {"/metrics": metrics.render}, listeners, console)
     finally:
         await engine.close()
-        for each in (listener, *management_listeners, *([rpc_listener] if rpc_listener else ())):
+        listeners.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Listeners:
+    """The addresses that are taken at start; `main_is_managed` where operators use the main one too."""
+
+    main: socket.socket
+    rpc: socket.socket | None
+    management: tuple[socket.socket, ...]
+    main_is_managed: bool
+
+    @classmethod
+    def bind(cls, config: ServerConfig) -> _Listeners:
+        """Takes them.
+
+        Raises:
+            AddressInUse: one is taken.
+        """
+        own_address = (config.host, config.port)
+        managed = [(config.management_host or config.host, port) for port in config.management_port]
+        return cls(
+            main=bind(*own_address),
+            rpc=bind(config.host, config.grpc_port) if config.grpc_port else None,
+            management=tuple(bind(*address) for address in managed if address != own_address),
+            main_is_managed=own_address in managed,
+        )
+
+    def close(self) -> None:
+        """Lets go of them."""
+        for each in (self.main, *self.management, *([self.rpc] if self.rpc else ())):
             each.close()
+
+
+async def _listen(
+    config: ServerConfig, context: Context, pages: Mapping[str, Page], listeners: _Listeners, console: Console
+) -> None:
+    """Serves on all addresses until told to stop."""
+    application = build_application(context, PRECEDENCE, pages, for_operators=listeners.main_is_managed)
+    management = build_application(context, PRECEDENCE, pages, for_operators=True)
+    tls = _tls(config)
+    address = f"http{'s' if tls else ''}://{config.host}:{listeners.main.getsockname()[1]}"
+    grpc_address = f"{config.host}:{config.grpc_port}" if config.grpc_port else None
+    managed = ["{}:{}".format(*each.getsockname()[:2]) for each in listeners.management]
+
+    def announce() -> None:
+        console.announce(address, context.get_status(), context.dialects, grpc_address, managed)
+
+    # What is alive now lives as long as the server: the collector need not look at it again.
+    gc.freeze()
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(_serve_procedures(config.profile, context, listeners.rpc, tls))
+        for each in listeners.management:
+            await stack.enter_async_context(serving(management, each, tls))
+        await serve(application, listeners.main, announce, tls)
 
 
 def _tls(config: ServerConfig) -> Tls | None:

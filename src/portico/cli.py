@@ -19,7 +19,6 @@ from portico.checkpoint import CheckpointError, find_checkpoint
 from portico.config import ServerConfig
 from portico.console import Console
 from portico.core.engine import EngineStartError
-from portico.dialects.mindie.config_file import FoundSettings, MindieConfigError, read_mindie_config
 from portico.engines.native.config import NativeConfig
 from portico.engines.scripted.config import ScriptedConfig
 from portico.flags import FlagError, add_flags, read_flags
@@ -42,7 +41,7 @@ _OPERATOR_ERRORS = (
     CheckpointError,
     EngineStartError,
     FlagError,
-    MindieConfigError,
+    app.MindieConfigError,
     ProbeFailed,
     ServerStartFailed,
     TokenizerLoadError,
@@ -69,7 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def build_parser(given: Sequence[str]) -> argparse.ArgumentParser:
     """The whole command line; the chosen engine's own flags depend on `--engine`."""
     parser = argparse.ArgumentParser(
-        prog="portico", description="One LLM inference server for clients of OpenAI, vLLM, TGI, Triton and MindIE."
+        prog="portico",
+        description="One LLM inference server for clients of OpenAI, vLLM, TGI, Triton, MindIE and Anthropic.",
     )
     parser.add_argument("--version", action="version", version=f"portico {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -111,10 +111,10 @@ def _chosen_engine(given: Sequence[str]) -> str:
     return engine if engine in ENGINE_CONFIGS else ServerConfig().engine
 
 
-def _read_mindie_config(given: Sequence[str]) -> FoundSettings:
+def _read_mindie_config(given: Sequence[str]) -> app.FoundSettings:
     """What the file of `--mindie-config` says; flags that are given themselves go before it."""
     path = _look_ahead(given, "--mindie-config")
-    return read_mindie_config(Path(path)) if path else FoundSettings({}, ())
+    return app.read_mindie_config(Path(path)) if path else app.FoundSettings({}, ())
 
 
 def _look_ahead(given: Sequence[str], flag: str) -> str:
@@ -143,5 +143,5 @@ async def _serve(parsed: argparse.Namespace) -> None:
     if config.mindie_config:
         # Scripts that start MindIE Service wait for this line.
         console = Console(sys.stderr, lambda: print("Daemon start success!", flush=True))
-        console.report(config.mindie_config, read_mindie_config(Path(config.mindie_config)).remarks)
+        console.report(config.mindie_config, app.read_mindie_config(Path(config.mindie_config)).remarks)
     await app.run(config, engine_config, checkpoint, console)

@@ -65,7 +65,7 @@ from portico.core.model import EngineStats, ModelInfo, RequestCounts, ServedMode
 from portico.core.tokens import Tokenized, TokenSpan
 from tests.dialects.compact import compact_json, event, failure, plain
 
-DIALECTS = {name: f"portico.dialects.{name}" for name in ("openai", "vllm", "tgi", "triton", "mindie")}
+DIALECTS = {name: f"portico.dialects.{name}" for name in ("openai", "vllm", "tgi", "triton", "mindie", "anthropic")}
 REQUEST_ID = "golden"
 RECEIVED_AT = 1700000000.5
 LIMITS = ServerLimits(max_num_seqs=64, max_waiting=256, max_choices=128, max_logprobs=20, max_stop=16)

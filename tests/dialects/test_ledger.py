@@ -138,13 +138,26 @@ def test_the_ledgers_cover_the_official_client() -> None:
     from openai.types.chat import chat_completion_stream_options_param
     from openai.types.chat import completion_create_params as chat_create_params
 
-    documented = {
+    documented: dict[str, set[str]] = {
         "POST /v1/chat/completions": _fields(chat_create_params, "CompletionCreateParamsBase"),
         "POST /v1/completions": _fields(completion_create_params, "CompletionCreateParamsBase"),
         "stream_options": _fields(chat_completion_stream_options_param, "ChatCompletionStreamOptionsParam"),
     }
     for ledger in load_dialect("openai").ledgers:
-        missing = documented[ledger.title] - {entry.field for entry in ledger.entries} - {"stream"}
+        missing = documented.get(ledger.title, set()) - {entry.field for entry in ledger.entries} - {"stream"}
+        assert not missing, f"{ledger.title} says nothing of {missing}"
+
+
+def test_the_ledgers_cover_the_official_anthropic_client() -> None:
+    from anthropic.types import message_count_tokens_params, message_create_params, output_config_param
+
+    documented = {
+        "POST /v1/messages": _fields(message_create_params, "MessageCreateParamsBase"),
+        "output_config": _fields(output_config_param, "OutputConfigParam"),
+        "POST /v1/messages/count_tokens": _fields(message_count_tokens_params, "MessageCountTokensParams"),
+    }
+    for ledger in load_dialect("anthropic").ledgers:
+        missing = documented[ledger.title] - {entry.field for entry in ledger.entries}
         assert not missing, f"{ledger.title} says nothing of {missing}"
 
 

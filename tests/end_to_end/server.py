@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-_READY = re.compile(r"is ready on (http://\S+)")
+_READY = re.compile(r"is ready on (https?://\S+)")
 _START_TIMEOUT = 120
 
 

@@ -15,6 +15,7 @@ from portico.service.admission import Admission
 from portico.service.conversion import ConversionService
 from portico.service.generation import GenerationService
 from portico.service.preparation import Preparation
+from portico.text.answer_format import PLAIN, AnswerFormat
 from portico.text.chat_template import ChatTemplate
 from portico.text.tokenizer import Tokenizer
 from tests.byte_tokenizer import build_byte_tokenizer
@@ -37,7 +38,14 @@ class Bench:
         self.converter: ConversionService
         self.preparation: Preparation
 
-    async def start(self, text: str = "hello world", max_waiting: int = 100, **config: Any) -> GenerationService:
+    async def start(
+        self,
+        text: str = "hello world",
+        max_waiting: int = 100,
+        template: str = TEMPLATE,
+        answer_format: AnswerFormat = PLAIN,
+        **config: Any,
+    ) -> GenerationService:
         """A service whose model writes `text` and then ends."""
         eos = self.tokenizer.find_special("<|im_end|>")
         assert eos is not None
@@ -51,7 +59,7 @@ class Bench:
         )
         await self.engine.start(lambda fraction: None)
         self._stack.push_async_callback(self.engine.close)
-        self.preparation = preparation = Preparation(self.tokenizer, ChatTemplate(TEMPLATE, {}))
+        self.preparation = preparation = Preparation(self.tokenizer, ChatTemplate(template, {}))
         served = ServedModel(("model", "alias"), False, "/model")
         self.converter = ConversionService(self.engine, self.tokenizer, preparation, served)
         return GenerationService(
@@ -60,6 +68,7 @@ class Bench:
             preparation,
             served,
             Admission(config.get("max_num_seqs", 64), max_waiting),
+            answer_format,
         )
 
 

@@ -4,6 +4,7 @@ PorticoError
 ├── RequestError                 the client must change something
 │   ├── MalformedRequest         the body is not what the route reads at all (not JSON, wrong encoding)
 │   ├── InvalidParameter         a field has a wrong type or a value out of range
+│   │   └── InvalidGrammar       the form that an output shall have cannot be compiled
 │   ├── UnsupportedParameter     a known or unknown field that this server does not honour
 │   ├── PromptTooLong            prompt and requested output do not fit the context
 │   ├── UnknownModel             no such model is served
@@ -41,6 +42,14 @@ class InvalidParameter(RequestError):
     def __init__(self, name: str, message: str) -> None:
         super().__init__(message)
         self.name = name
+
+
+class InvalidGrammar(InvalidParameter):
+    """A schema, an expression or rules that no output can be held to; `reason` is a sentence."""
+
+    def __init__(self, name: str, kind: str, reason: str) -> None:
+        super().__init__(name, f"`{name}` cannot be used as a {kind}: {reason}")
+        self.reason = reason
 
 
 class UnsupportedParameter(RequestError):

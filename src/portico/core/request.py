@@ -180,14 +180,16 @@ class Markup:
         tool_names: tools that may be called; without any, text that looks like a call is text.
         has_parallel_calls: several calls may come; else a choice ends with its first one.
         has_reasoning: reasoning before the answer is not part of its text.
+        is_forced_call: the whole text is one call, `{"name": ..., "arguments": {...}}`, as a grammar makes sure.
     """
 
     tool_names: tuple[str, ...]
     has_parallel_calls: bool
     has_reasoning: bool
+    is_forced_call: bool
 
 
-AS_TEXT = Markup((), has_parallel_calls=False, has_reasoning=False)
+AS_TEXT = Markup((), has_parallel_calls=False, has_reasoning=False, is_forced_call=False)
 
 
 @dataclass(frozen=True, slots=True)

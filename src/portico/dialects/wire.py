@@ -30,6 +30,11 @@ def encode_json(value: Any) -> bytes:
     return _encoder.encode(value)
 
 
+def raw_json(encoded: str) -> Any:
+    """JSON text that `encode_json` puts where this value stands, as it is."""
+    return msgspec.Raw(encoded.encode())
+
+
 def one_line(encoded: bytes) -> bytes:
     """JSON on one line for every reader: some readers of streams break lines at Unicode's line separators too."""
     if encoded.isascii():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 from portico.core.engine import SequenceFinished, TokenJob, TokenLogprobs, TokensGenerated
@@ -64,6 +65,9 @@ class ChoiceText:
         self._seed = (job.sampling.seed or 0) + index % request.output.num_choices
         self._wants_tokens = request.output.token_details
         markup = request.output.markup
+        if job.sampling.grammar is not None:
+            # A grammar is for the whole text, which therefore holds no reasoning.
+            markup = replace(markup, has_reasoning=False)
         markers = (tokenizer.find_special(each) for each in answer_format.markers(markup))
         self._detokenizer = Detokenizer(
             tokenizer,

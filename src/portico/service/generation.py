@@ -65,7 +65,7 @@ class GenerationService:
         """
         received_at = time.perf_counter()
         self._served.require(request.model)
-        if request.output.markup.tool_names and self._answer_format.calls is None:
+        if not self._answer_format.can_read(request.output.markup):
             raise UnsupportedParameter(
                 "tools",
                 "`tools` cannot be used: it is not known how this model writes calls, and the server was started "

@@ -78,7 +78,11 @@ class Preparation:
         if grammar is None:
             return request
         if not model.takes_grammars:
-            raise UnsupportedParameter(grammar.name, f"`{grammar.name}` is not supported by the engine that is running.")
+            raise UnsupportedParameter(
+                grammar.name, f"`{grammar.name}` is not supported by the engine that is running."
+            )
+        # The engine will ask for it, when there is no time to make it.
+        _ = self._tokenizer.vocabulary
         return replace(request, sampling=replace(request.sampling, grammar=prepare_grammar(grammar)))
 
     def _prepare_job(self, request: GenerationRequest, model: ModelInfo, index: int) -> TokenJob:

@@ -10,6 +10,7 @@ from portico.text import reasoning
 from portico.text.reasoning import Reasoning, ReasoningReader
 from portico.text.tool_parsers import FORMATS, detect_format
 from portico.text.tool_parsers.format import CallFormat, ParsedCall
+from portico.text.tool_parsers.llama3_json import LLAMA3_JSON
 from portico.text.tool_parsers.reader import CallReader
 
 AnswerPart = str | Reasoning | ParsedCall
@@ -34,19 +35,30 @@ class AnswerFormat:
 
         The end of the prompt is read where it matters.
         """
-        tells_calls = self.calls is not None and bool(markup.tool_names)
+        calls = self._find_calls(markup)
         tells_reasoning = self.has_reasoning and markup.has_reasoning
-        if not tells_calls and not tells_reasoning:
+        if calls is None and not tells_reasoning:
             return None
         return AnswerReader(
             ReasoningReader(reasoning.ends_inside(read_prompt_end())) if tells_reasoning else None,
-            CallReader(self.calls, markup.tool_names) if self.calls is not None and tells_calls else None,
+            None if calls is None else CallReader(calls, markup.tool_names),
         )
+
+    def can_read(self, markup: Markup) -> bool:
+        """Whether the calls that a request allows can be told apart."""
+        return not markup.tool_names or self._find_calls(markup) is not None
 
     def markers(self, markup: Markup) -> tuple[str, ...]:
         """What must be read although it may be control tokens."""
-        calls = self.calls.markers if self.calls is not None and markup.tool_names else ()
-        return (*calls, reasoning.OPENER, reasoning.CLOSER) if self.has_reasoning and markup.has_reasoning else calls
+        calls = self._find_calls(markup)
+        found = () if calls is None else calls.markers
+        return (*found, reasoning.OPENER, reasoning.CLOSER) if self.has_reasoning and markup.has_reasoning else found
+
+    def _find_calls(self, markup: Markup) -> CallFormat | None:
+        """A forced call is JSON without any markup, whatever the model would write by itself."""
+        if not markup.tool_names:
+            return None
+        return LLAMA3_JSON if markup.is_forced_call else self.calls
 
 
 PLAIN = AnswerFormat(calls=None, has_reasoning=False)

@@ -99,7 +99,7 @@ class ChatTemplate:
                 continue_final_message=prompt.continue_final_message,
                 **variables,
             )
-        except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
+        except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError, RecursionError) as error:
             message = f"The model's chat template refuses these messages: {error}."
             raise InvalidParameter("messages", message) from error
         return _cut(text) if prompt.continue_final_message else text

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from portico.core.errors import InvalidParameter
+from portico.core.errors import InvalidGrammar
 from portico.core.grammar import Grammar, GrammarKind
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ MAX_DEPTH = 64
 MAX_PROPERTIES = 1000
 MAX_ENUM = 5000
 # Processor seconds of the check; whatever takes longer would hold up the engine for as long.
-MAX_SECONDS = 1.0
+MAX_SECONDS = 0.5
 
 # Unbounded space would let a small model write nothing else.
 _WHITESPACE = r"[ \n\r\t]{0,32}"
@@ -40,19 +40,15 @@ def prepare_grammar(grammar: Grammar) -> Grammar:
     """The same demand, of the kind `LARK`.
 
     Raises:
-        InvalidParameter: it is too large, it is broken, or no text satisfies it.
+        InvalidGrammar: it is too large, it is broken, or no text satisfies it.
     """
     size = len(grammar.text.encode("utf-8", "replace"))
     if size > MAX_BYTES:
-        raise InvalidParameter(
-            grammar.name, f"`{grammar.name}` has {size} bytes; a {grammar.kind.value} can have at most {MAX_BYTES}."
-        )
+        raise InvalidGrammar(grammar.name, grammar.kind.value, f"it has {size} bytes; the limit is {MAX_BYTES}.")
     try:
         return replace(_prepare(grammar), name=grammar.name)
     except _Broken as error:
-        raise InvalidParameter(
-            grammar.name, f"`{grammar.name}` cannot be used as a {grammar.kind.value}: {error}"
-        ) from None
+        raise InvalidGrammar(grammar.name, grammar.kind.value, str(error)) from None
 
 
 class _Broken(Exception):
@@ -173,4 +169,4 @@ def _explain(matcher: LLMatcher, is_ours: bool) -> str:
 def _shorten(message: str) -> str:
     """What the compiler says, on one line and without most of what it repeats of the text."""
     line = " ".join(message.split())
-    return line if len(line) <= _MAX_SHOWN else line[:_MAX_SHOWN] + "..."
+    return f"{line.rstrip('.')}." if len(line) <= _MAX_SHOWN else line[:_MAX_SHOWN] + "..."

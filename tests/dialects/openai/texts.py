@@ -8,9 +8,13 @@ from typing import Any
 from portico.core.request import GenerationRequest
 
 _CHAT = {"messages": [{"role": "user", "content": "hi"}]}
+_SCHEMA = {"type": "json_schema", "json_schema": {"name": "a", "schema": {}}}
 LEDGER_REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
     "POST /v1/chat/completions": ("/v1/chat/completions", _CHAT),
     "POST /v1/completions": ("/v1/completions", {"prompt": "hi"}),
+    "response_format": ("/v1/chat/completions", {**_CHAT, "response_format": {"type": "text"}}),
+    "response_format.json_schema": ("/v1/chat/completions", {**_CHAT, "response_format": _SCHEMA}),
+    "structured_outputs": ("/v1/completions", {"prompt": "hi", "structured_outputs": {"regex": "a"}}),
     "stream_options": ("/v1/chat/completions", {**_CHAT, "stream": True}),
 }
 
@@ -32,6 +36,6 @@ def stream_texts(request: GenerationRequest, body: bytes) -> list[str]:
 
 
 def _text(choice: dict[str, Any], key: str) -> str:
-    text = choice[key].get("content", "") if key in choice else choice["text"]
+    text = (choice[key].get("content") or "") if key in choice else choice["text"]
     assert isinstance(text, str)
     return text

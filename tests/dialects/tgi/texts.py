@@ -12,6 +12,14 @@ LEDGER_REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
     "POST /generate_stream": ("/generate_stream", {"inputs": "hi"}),
     "POST / and /invocations": ("/", {"inputs": "hi"}),
     "Parameters of /, /invocations, /generate, /generate_stream and /tokenize": ("/generate", {"inputs": "hi"}),
+    "parameters.grammar": ("/generate", {"inputs": "hi", "parameters": {"grammar": {"type": "regex", "value": "a"}}}),
+    "parameters.grammar.value of the type json_schema": (
+        "/generate",
+        {
+            "inputs": "hi",
+            "parameters": {"grammar": {"type": "json_schema", "value": {"schema": {"properties": {}}}}},
+        },
+    ),
     "POST /chat_tokenize": ("/chat_tokenize", {"messages": [{"role": "user", "content": "hi"}]}),
 }
 

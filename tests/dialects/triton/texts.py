@@ -13,6 +13,7 @@ _INFER_BODY = {"inputs": [{"name": "text_input", "shape": [1], "datatype": "BYTE
 LEDGER_REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
     "POST /v2/models/{model}[/versions/{version}]/generate and generate_stream": (_PATH, {"text_input": "hi"}),
     "POST /v2/models/{model}[/versions/{version}]/infer": (_INFER_PATH, _INFER_BODY),
+    "structured_outputs": (_PATH, {"text_input": "hi", "structured_outputs": {"regex": "a"}}),
     "Fields of infer": (_INFER_PATH, _INFER_BODY),
 }
 

@@ -9,6 +9,8 @@ from portico.core.request import GenerationRequest, TextPrompt
 
 LEDGER_REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
     "POST /generate": ("/generate", {"prompt": "hi"}),
+    "structured_outputs": ("/generate", {"prompt": "hi", "structured_outputs": {"regex": "a"}}),
+    "guided_decoding": ("/generate", {"prompt": "hi", "guided_decoding": {"regex": "a"}}),
     "POST /tokenize": ("/tokenize", {"messages": [{"role": "user", "content": "hi"}]}),
     "POST /detokenize": ("/detokenize", {"tokens": [1]}),
 }

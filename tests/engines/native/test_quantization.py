@@ -81,7 +81,7 @@ def test_a_matrix_is_filled_part_by_part() -> None:
     weight = random(30, 20).to(torch.bfloat16)
     matrix = empty_matrix(30, 20)
     assert matrix_shape(matrix) == (30, 20)
-    for part, rows in zip(matrix.split([10, 20]), weight.split([10, 20]), strict=True):
+    for part, rows in zip(torch.split(matrix, [10, 20]), torch.split(weight, [10, 20]), strict=True):
         fill(part, rows)
     assert torch.equal(matrix, quantized(weight))
     values, scales = values_and_scales(matrix)

@@ -17,6 +17,7 @@ from portico.dialects.openai.ledgers import CHAT, COMPLETION, STREAM_OPTIONS
 from portico.dialects.openai.models import list_models, retrieve_model
 from portico.dialects.openai.profile import DOCUMENTED as DOCUMENTED
 from portico.dialects.openai.profile import Profile as Profile
+from portico.dialects.openai.response_format import JSON_SCHEMA, RESPONSE_FORMAT, STRUCTURED_OUTPUTS
 
 _CLAIM = Claim(is_invocation, "`messages` or `prompt`")
 
@@ -29,7 +30,14 @@ class OpenAI:
     name: str = "openai"
     title: str = "OpenAI"
     prefixes: tuple[str, ...] = ("/v1",)
-    ledgers: tuple[Ledger, ...] = (CHAT, COMPLETION, STREAM_OPTIONS)
+    ledgers: tuple[Ledger, ...] = (
+        CHAT,
+        COMPLETION,
+        STREAM_OPTIONS,
+        RESPONSE_FORMAT,
+        JSON_SCHEMA,
+        STRUCTURED_OUTPUTS,
+    )
 
     metric_aliases: tuple[MetricAlias, ...] = ()
 

@@ -33,13 +33,18 @@ _AFTER_TEXT = b'},"logprobs":null,"finish_reason":null'
 
 @dataclass(frozen=True, slots=True)
 class ChatExchange:
-    """A chat request and its answer; `echo` stands before the text of every choice."""
+    """A chat request and its answer.
+
+    `echo` stands before the text of every choice. A choice that ends with calls has that as its reason to finish,
+    except where the request named the call (`tells_calls_in_reason`).
+    """
 
     request: GenerationRequest
     envelope: Envelope
     layout: Layout
     echo: str
     shows_reasoning: bool
+    tells_calls_in_reason: bool
 
     def reply(self, result: Result) -> Reply:
         """The chat completion object."""
@@ -65,7 +70,7 @@ class ChatExchange:
             "index": choice.index,
             "message": self._message(choice),
             "logprobs": logprobs,
-            "finish_reason": finish_reason(choice.reason, bool(choice.calls)),
+            "finish_reason": finish_reason(choice.reason, bool(choice.calls) and self.tells_calls_in_reason),
             "stop_reason": choice.stop,
         }
         if self.layout.shows_token_ids:
@@ -98,6 +103,7 @@ class ChatEncoder:
         self._layout = exchange.layout
         self._echo = exchange.echo
         self._shows_reasoning = exchange.shows_reasoning
+        self._tells_calls_in_reason = exchange.tells_calls_in_reason
         self._num_calls: dict[int, int] = {}
         self._usage = UsageCounter() if exchange.layout.includes_usage else None
         self._writer: ChunkWriter | None = None
@@ -128,7 +134,8 @@ class ChatEncoder:
             case Delta():
                 return self._delta(event)
             case Finished():
-                rest = b'"delta":{},"logprobs":null,' + encode_end(event, event.index in self._num_calls)
+                has_calls = self._tells_calls_in_reason and event.index in self._num_calls
+                rest = b'"delta":{},"logprobs":null,' + encode_end(event, has_calls)
                 return self._chunks.choice(event.index, rest)
             case Started():
                 return b"" if self._layout.shows_token_ids else self._begin(b"")

@@ -12,6 +12,7 @@ import msgspec
 
 from portico.core.dialect import Exchange, RawRequest
 from portico.core.errors import InvalidParameter
+from portico.core.grammar import Grammar
 from portico.core.model import ServerLimits
 from portico.core.request import ChatPrompt, GenerationRequest, OutputOptions, Prompt, TextPrompt, TokensPrompt
 from portico.dialects import wire
@@ -21,6 +22,7 @@ from portico.dialects.openai.completions import CompletionExchange
 from portico.dialects.openai.encode import Envelope, Layout
 from portico.dialects.openai.ledgers import CHAT, COMPLETION, STREAM_OPTIONS
 from portico.dialects.openai.profile import Profile
+from portico.dialects.openai.response_format import decode_grammar
 from portico.dialects.openai.sampling import decode_bad_words, decode_sampling, decode_stopping, decode_truncation
 from portico.dialects.openai.schema import ChatFields, CompletionFields, Kind, SamplingFields
 from portico.dialects.tools import decode_tools
@@ -77,12 +79,14 @@ def decode_chat(raw: RawRequest, profile: Profile) -> Exchange:
     repeats = chat.echo and (last.role == "assistant" or not prompt.add_generation_prompt)
     output = _output(chat, _num_choices(chat.n, raw.limits), logprobs, prompt_logprobs, False)
     output = replace(output, markup=toolbox.markup())
+    request = _request(raw, profile, chat, decode_grammar(fields), (prompt,), max_tokens, output)
     return ChatExchange(
-        request=_request(raw, profile, chat, (prompt,), max_tokens, output),
+        request=replace(request, sampling=toolbox.constrain(request.sampling)),
         envelope=Envelope(f"chatcmpl-{raw.request_id}", int(raw.received_at)),
         layout=_layout(chat),
         echo=last.content if repeats else "",
         shows_reasoning=wire.or_default(chat.include_reasoning, True),
+        tells_calls_in_reason=not toolbox.is_named,
     )
 
 
@@ -111,7 +115,7 @@ def decode_completion(raw: RawRequest, profile: Profile) -> Exchange:
     asked = [each for each in (_prompt_logprobs(completion, raw.limits), echoed_logprobs) if each is not None]
     output = _output(completion, best_of, drawn_logprobs, max(asked, default=None), _echoes_tokens(completion, prompts))
     return CompletionExchange(
-        request=_request(raw, profile, completion, prompts, max_tokens, output),
+        request=_request(raw, profile, completion, decode_grammar(fields), prompts, max_tokens, output),
         envelope=Envelope(f"cmpl-{raw.request_id}", int(raw.received_at)),
         layout=_layout(completion),
         num_choices=num_choices,
@@ -124,6 +128,7 @@ def _request(
     raw: RawRequest,
     profile: Profile,
     fields: SamplingFields,
+    grammar: Grammar | None,
     prompts: tuple[Prompt, ...],
     max_tokens: int | None,
     output: OutputOptions,
@@ -136,7 +141,7 @@ def _request(
         prompts=prompts,
         truncate=decode_truncation(fields),
         banned_words=decode_bad_words(fields),
-        sampling=decode_sampling(fields, profile.defaults),
+        sampling=decode_sampling(fields, grammar, profile.defaults),
         stopping=decode_stopping(fields, max_tokens, raw.limits, profile.defaults),
         output=output,
         stream=fields.stream or False,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from portico.core.ledger import Entry, Ledger, honoured, neutral, refused
 
-_NOT_YET = "constrained output is not available."
 _NO_FUNCTIONS = "use `tools` and `tool_choice`."
 
 _SHARED: tuple[Entry, ...] = (
@@ -49,13 +48,13 @@ _SHARED_ADDED: tuple[Entry, ...] = (
     neutral("spaces_between_special_tokens", "special tokens are separated by the tokenizer alone.", True),
     neutral("stream_interval", "every step is sent.", 1),
     refused("logprob_token_ids", "log-probabilities of chosen tokens are not available."),
-    refused("structured_outputs", _NOT_YET),
-    refused("guided_json", _NOT_YET),
-    refused("guided_regex", _NOT_YET),
-    refused("guided_choice", _NOT_YET),
-    refused("guided_grammar", _NOT_YET),
-    refused("guided_decoding_backend", _NOT_YET),
-    refused("guided_whitespace_pattern", _NOT_YET),
+    honoured("structured_outputs", "the whole output has one form; not with `response_format`"),
+    honoured("guided_json", "the older name of `structured_outputs.json`"),
+    honoured("guided_regex", "the older name of `structured_outputs.regex`"),
+    honoured("guided_choice", "the older name of `structured_outputs.choice`"),
+    honoured("guided_grammar", "the older name of `structured_outputs.grammar`"),
+    neutral("guided_decoding_backend", "there is one implementation"),
+    honoured("guided_whitespace_pattern", "the older name of `structured_outputs.whitespace_pattern`"),
     refused("logits_processors", "code in requests is not run."),
     refused("thinking_token_budget", "reasoning is not limited apart from the answer."),
     refused("repetition_detection", "repetition does not end a choice."),
@@ -85,10 +84,8 @@ CHAT = Ledger(
         neutral("store", "completions are not stored.", False),
         neutral("service_tier", "there is one tier.", "auto", "default"),
         neutral("modalities", "answers are text.", ["text"]),
-        neutral("response_format", _NOT_YET, {"type": "text"}),
-        honoured(
-            "tools", "functions; `strict` ones are refused, and all of them where the chat template takes none"
-        ),
+        honoured("response_format", "enforced, in streams too"),
+        honoured("tools", "functions; `strict` ones are refused, and all of them where the chat template takes none"),
         honoured(
             "tool_choice",
             "`none` (the model is not told of tools), `auto`, or allowed tools with `auto`; a call cannot be forced",
@@ -127,7 +124,7 @@ COMPLETION = Ledger(
         refused("suffix", "text cannot be inserted before an ending."),
         *_SHARED_ADDED,
         honoured("add_special_tokens"),
-        neutral("response_format", _NOT_YET, {"type": "text"}),
+        honoured("response_format", "an addition, as in /v1/chat/completions"),
     ),
 )
 

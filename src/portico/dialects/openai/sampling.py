@@ -6,6 +6,7 @@ Source: OpenAI API reference, "Create chat completion" and "Create completion"; 
 from __future__ import annotations
 
 from portico.core.errors import InvalidParameter
+from portico.core.grammar import Grammar
 from portico.core.model import SamplingDefaults, ServerLimits
 from portico.core.request import Sampling, Stopping, Truncation
 from portico.dialects import wire
@@ -16,8 +17,8 @@ _MAX_BAD_WORDS = 128
 _MIN_SEED, _MAX_SEED = -(2**63), 2**63 - 1
 
 
-def decode_sampling(fields: SamplingFields, defaults: SamplingDefaults) -> Sampling:
-    """How tokens are drawn.
+def decode_sampling(fields: SamplingFields, grammar: Grammar | None, defaults: SamplingDefaults) -> Sampling:
+    """How tokens are drawn; `grammar` is what the route asks for.
 
     Raises:
         InvalidParameter: a value out of its range.
@@ -36,7 +37,7 @@ def decode_sampling(fields: SamplingFields, defaults: SamplingDefaults) -> Sampl
         logit_bias=wire.token_biases("logit_bias", fields.logit_bias, _MAX_BIAS),
         allowed_token_ids=_allowed_token_ids(fields),
         banned_sequences=(),
-        grammar=None,
+        grammar=grammar,
         watermark=None,
         seed=fields.seed,
     )

@@ -12,6 +12,7 @@ from portico.core.request import GenerationRequest, OutputOptions, Sampling, Sto
 from portico.dialects import wire
 from portico.dialects.tgi import ledgers
 from portico.dialects.tgi.encode import TextExchange
+from portico.dialects.tgi.grammar import decode_grammar
 from portico.dialects.tgi.layout import Layout
 from portico.dialects.tgi.mindie import MindieExchange
 from portico.dialects.tgi.profile import Profile
@@ -222,7 +223,7 @@ def _sampling(parameters: Parameters, profile: Profile) -> Sampling:
         logit_bias=(),
         allowed_token_ids=None,
         banned_sequences=(),
-        grammar=None,
+        grammar=decode_grammar(parameters.grammar),
         watermark=WATERMARK if parameters.watermark else None,
         seed=parameters.seed,
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from portico.core.dialect import RawRequest, Reply
 from portico.core.errors import (
     EngineFailure,
+    InvalidGrammar,
     MalformedRequest,
     MethodNotAllowed,
     NotReady,
@@ -126,7 +127,9 @@ def _row(error: PorticoError, table: dict[type[PorticoError], _Row] = _TABLE) ->
 
 
 def _sentence(error: PorticoError) -> str:
-    """What clients look for in the two refusals of length, which TGI words in its own fields."""
+    """What clients look for in the refusals that TGI words in its own fields."""
+    if isinstance(error, InvalidGrammar):
+        return f"grammar is not valid: {error.reason}"
     if not isinstance(error, PromptTooLong):
         return str(error)
     if error.max_tokens is None:

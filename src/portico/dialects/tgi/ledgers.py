@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from portico.core.ledger import Entry, Ledger, honoured, neutral, refused
+from portico.dialects.tgi.grammar import GRAMMAR, GRAMMAR_VALUE
 
 
 def _body(title: str, stream: Entry) -> Ledger:
@@ -34,7 +35,7 @@ PARAMETERS = Ledger(
         honoured("details"),
         honoured("do_sample", "a temperature other than 1, top_k, top_p or typical_p turn sampling on as well"),
         honoured("frequency_penalty", "relative: the share of prompt and output that the token already makes up"),
-        refused("grammar", "constrained output is not available on this path."),
+        honoured("grammar", "JSON and regular expressions; keywords that cannot be enforced are refused"),
         honoured("ignore_eos", "an addition: the end-of-sequence token does not end the output"),
         honoured("max_new_tokens", "absent is to the end of the context; over 1024 it is cut to the context"),
         honoured("min_new_tokens", "an addition: neither end of sequence nor stop string before so many tokens"),
@@ -77,6 +78,7 @@ CHAT_TOKENIZE = Ledger(
                 "max_tokens",
                 "n",
                 "presence_penalty",
+                "response_format",
                 "seed",
                 "stop",
                 "stream",
@@ -89,8 +91,7 @@ CHAT_TOKENIZE = Ledger(
         refused("tools", "tool calls are not available."),
         refused("tool_choice", "tool calls are not available."),
         refused("tool_prompt", "tool calls are not available."),
-        refused("response_format", "constrained output is not available on this path."),
     ),
 )
 
-ALL = (GENERATE, GENERATE_STREAM, ROOT, PARAMETERS, CHAT_TOKENIZE)
+ALL = (GENERATE, GENERATE_STREAM, ROOT, PARAMETERS, GRAMMAR, GRAMMAR_VALUE, CHAT_TOKENIZE)

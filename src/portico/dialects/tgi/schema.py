@@ -46,6 +46,7 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True):
     top_n_tokens: Unsigned | None = None
     ignore_eos: bool = False
     min_new_tokens: Unsigned = 0
+    grammar: dict[str, Any] | None = None
 
     @property
     def stops(self) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from portico.core.ledger import Ledger
 from portico.core.rpc import RpcDialect
 from portico.dialects.triton import errors, ledgers, metadata
 from portico.dialects.triton.decode import Decoder
+from portico.dialects.triton.grammar import STRUCTURED_OUTPUTS
 from portico.dialects.triton.infer_http import decode_infer
 from portico.dialects.triton.metrics import METRICS
 from portico.dialects.triton.profile import DEFAULT, MINDIE, Profile
@@ -82,7 +83,7 @@ def dialect(profile: Profile = DEFAULT) -> Dialect:
         title="Triton",
         routes=tuple(_routes(profile)),
         prefixes=("/v2",),
-        ledgers=(ledgers.GENERATE, ledgers.INFER, ledgers.INFER_FIELDS),
+        ledgers=(ledgers.GENERATE, ledgers.INFER, ledgers.INFER_FIELDS, STRUCTURED_OUTPUTS),
     )
 
 

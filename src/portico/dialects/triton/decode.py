@@ -21,6 +21,7 @@ from portico.dialects.triton.compression import require_identity
 from portico.dialects.triton.encode import TextExchange
 from portico.dialects.triton.errors import UnknownVersion
 from portico.dialects.triton.fields import Given, gather, require_distinct_keys, spread
+from portico.dialects.triton.grammar import decode_grammar
 from portico.dialects.triton.layout import Layout
 from portico.dialects.triton.outputs import ALL_OUTPUTS, TEXT_OUTPUT
 from portico.dialects.triton.profile import Profile
@@ -98,7 +99,7 @@ class Decoder:
             prompts=(prompt,),
             truncate=None if fields.truncate_prompt_tokens == -1 else keep_end(fields.truncate_prompt_tokens),
             banned_words=tuple(fields.bad_words),
-            sampling=self._sampling(fields),
+            sampling=self._sampling(given),
             stopping=self._stopping(fields),
             output=self._output(fields, layout),
             stream=stream,
@@ -131,7 +132,8 @@ class Decoder:
             return False
         return self.profile.echoes_prompt if excluded is None else not excluded
 
-    def _sampling(self, fields: Fields) -> Sampling:
+    def _sampling(self, given: Given) -> Sampling:
+        fields = given.fields
         return Sampling(
             temperature=self._temperature(fields),
             top_k=max(fields.top_k or 0, 0),
@@ -145,7 +147,7 @@ class Decoder:
             logit_bias=wire.token_biases("logit_bias", fields.logit_bias, _MAX_BIAS),
             allowed_token_ids=None if fields.allowed_token_ids is None else tuple(fields.allowed_token_ids),
             banned_sequences=(),
-            grammar=None,
+            grammar=decode_grammar(given),
             watermark=WATERMARK if fields.watermark else None,
             seed=None if fields.seed is None else fields.seed % _SEED_RANGE,
         )

@@ -12,7 +12,6 @@ from portico.core.ledger import Entry, Ledger, honoured, neutral, refused
 from portico.dialects.triton.schema import SECOND_NAMES
 
 _NO_ADAPTERS = "no adapters are served."
-_NO_GRAMMAR = "constrained output is not available on this path."
 _NO_IMAGES = "this model takes text only."
 _NO_LOGITS = "logits are not given out."
 _NO_TUNING = "prompt tuning is not available."
@@ -62,6 +61,10 @@ _SAMPLING = (
     honoured("ignore_eos"),
     honoured("include_stop_str_in_output"),
     honoured("skip_special_tokens"),
+    honoured("structured_outputs", "the whole output has one form; an object or its JSON text"),
+    honoured("guided_decoding", "the older name of structured_outputs"),
+    honoured("guided_decoding_guide_type", "`json`, or `json_schema`, `regex`, `ebnf_grammar` with a guide"),
+    honoured("guided_decoding_guide", "the schema, the expression or the rules"),
     honoured("timeout", "in microseconds from receipt, 0 is none (MindIE profile: seconds)"),
     honoured("truncate_prompt_tokens", "keeps the last tokens of the prompt; -1 keeps all"),
 )
@@ -94,10 +97,6 @@ _REFUSED = (
     refused("embedding_request", "this path generates text."),
     refused("decoder_text_input", "this is not an encoder-decoder model."),
     refused("prompt_logprobs", "log-probabilities of prompts are not given on this path."),
-    refused("structured_outputs", _NO_GRAMMAR),
-    refused("guided_decoding", _NO_GRAMMAR),
-    refused("guided_decoding_guide", _NO_GRAMMAR),
-    refused("guided_decoding_guide_type", _NO_GRAMMAR),
     refused("lora_name", _NO_ADAPTERS),
     refused("lora_task_id", _NO_ADAPTERS),
     refused("lora_weights", _NO_ADAPTERS),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 
@@ -45,6 +47,10 @@ class Fields(msgspec.Struct, frozen=True, kw_only=True):
     return_log_probs: bool = False
     logprobs: int | None = None
     details: bool = False
+    structured_outputs: dict[str, Any] | str | None = None
+    guided_decoding: dict[str, Any] | str | None = None
+    guided_decoding_guide: str | None = None
+    guided_decoding_guide_type: str | None = None
 
     @property
     def filters_tokens(self) -> bool:
@@ -77,7 +83,18 @@ NUMBERS = frozenset(
 LISTS = frozenset({"stop", "stop_token_ids", "bad_words", "allowed_token_ids"})
 """Fields whose value may be a list; others may stand in a list of one."""
 
-TEXTS = frozenset({"text_input", "sampling_parameters", "stop", "bad_words"})
+TEXTS = frozenset(
+    {
+        "text_input",
+        "sampling_parameters",
+        "stop",
+        "bad_words",
+        "structured_outputs",
+        "guided_decoding",
+        "guided_decoding_guide",
+        "guided_decoding_guide_type",
+    }
+)
 """Fields that are text as tensors."""
 
 FLAGS = frozenset(name for name, hint in Fields.__annotations__.items() if hint in ("bool", "bool | None"))

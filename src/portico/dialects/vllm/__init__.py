@@ -15,7 +15,7 @@ from portico.core.errors import PorticoError
 from portico.core.ledger import Ledger
 from portico.dialects.vllm.claims import has_prompt, has_prompt_or_messages
 from portico.dialects.vllm.decode import decode_generate
-from portico.dialects.vllm.ledgers import DETOKENIZE, GENERATE, TOKENIZE
+from portico.dialects.vllm.ledgers import DETOKENIZE, GENERATE, GUIDED_DECODING, STRUCTURED_OUTPUTS, TOKENIZE
 from portico.dialects.vllm.metrics import METRIC_ALIASES
 from portico.dialects.vllm.profile import MINDIE as MINDIE
 from portico.dialects.vllm.profile import UPSTREAM as UPSTREAM
@@ -36,7 +36,7 @@ class Vllm:
     name: str = "vllm"
     title: str = "vLLM"
     prefixes: tuple[str, ...] = ()
-    ledgers: tuple[Ledger, ...] = (GENERATE, TOKENIZE, DETOKENIZE)
+    ledgers: tuple[Ledger, ...] = (GENERATE, TOKENIZE, DETOKENIZE, STRUCTURED_OUTPUTS, GUIDED_DECODING)
 
     metric_aliases: tuple[MetricAlias, ...] = METRIC_ALIASES
 

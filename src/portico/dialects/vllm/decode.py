@@ -5,11 +5,15 @@ Source: vLLM's demonstration API server and its `SamplingParams`; MindIE Service
 
 from __future__ import annotations
 
+from typing import Any
+
 from portico.core.dialect import Exchange, RawRequest
 from portico.core.errors import InvalidParameter
+from portico.core.grammar import Grammar
 from portico.core.model import ServerLimits
 from portico.core.request import GenerationRequest, OutputOptions, Sampling, Stopping, TextPrompt, Truncation
 from portico.dialects import wire
+from portico.dialects.grammars import decode_structured_outputs, only_one
 from portico.dialects.vllm.encode import GenerateExchange
 from portico.dialects.vllm.ledgers import GENERATE
 from portico.dialects.vllm.profile import Profile
@@ -44,7 +48,7 @@ def decode_generate(raw: RawRequest, profile: Profile) -> Exchange:
         prompts=(TextPrompt(fields.prompt, add_special_tokens=True),),
         truncate=_truncation(fields),
         banned_words=wire.banned_words("bad_words", fields.bad_words, _MAX_BAD_WORDS),
-        sampling=_sampling(fields, profile),
+        sampling=_sampling(fields, _grammar(body), profile),
         stopping=_stopping(fields, profile, raw.limits),
         output=OutputOptions(
             num_choices=num_drawn,
@@ -93,7 +97,12 @@ def _best_of(fields: GenerateFields, num_choices: int, limits: ServerLimits) -> 
     return best_of
 
 
-def _sampling(fields: GenerateFields, profile: Profile) -> Sampling:
+def _grammar(body: dict[str, Any]) -> Grammar | None:
+    found = [decode_structured_outputs(body, name) for name in ("structured_outputs", "guided_decoding")]
+    return only_one("structured_outputs", found)
+
+
+def _sampling(fields: GenerateFields, grammar: Grammar | None, profile: Profile) -> Sampling:
     sampling = Sampling(
         temperature=_temperature(fields, profile),
         top_k=max(wire.or_default(fields.top_k, 0), 0),
@@ -107,7 +116,7 @@ def _sampling(fields: GenerateFields, profile: Profile) -> Sampling:
         logit_bias=wire.token_biases("logit_bias", fields.logit_bias, _MAX_BIAS),
         allowed_token_ids=_allowed_token_ids(fields),
         banned_sequences=(),
-        grammar=None,
+        grammar=grammar,
         watermark=None,
         seed=None if fields.seed == -1 else fields.seed,
     )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from portico.core.ledger import Ledger, honoured, neutral, refused
+from portico.dialects.grammars import structured_outputs_ledger
 
-_NOT_YET = "constrained output is not available."
 _BEAM = "there is no beam search."
 _NO_LOGPROBS = "the answer has no place for log-probabilities."
 
@@ -55,14 +55,17 @@ GENERATE = Ledger(
         refused("logprobs", _NO_LOGPROBS),
         refused("prompt_logprobs", _NO_LOGPROBS),
         refused("logprob_token_ids", _NO_LOGPROBS),
-        refused("structured_outputs", _NOT_YET),
-        refused("guided_decoding", _NOT_YET),
+        honoured("structured_outputs", "the whole output has one form"),
+        honoured("guided_decoding", "the older name of `structured_outputs`"),
         refused("output_kind", "the profile of the server decides what is streamed."),
         refused("extra_args", "there are no further engine arguments."),
         refused("thinking_token_budget", "reasoning is not limited apart from the answer."),
         refused("repetition_detection", "repetition does not end a choice."),
     ),
 )
+
+STRUCTURED_OUTPUTS = structured_outputs_ledger("structured_outputs")
+GUIDED_DECODING = structured_outputs_ledger("guided_decoding")
 
 _MODEL = honoured("model", "may be absent: the served model")
 

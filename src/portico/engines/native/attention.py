@@ -19,7 +19,7 @@ from torch.nn import functional
 _NUMPY_DTYPES = {torch.float32: np.dtype(np.float32), torch.bfloat16: np.dtype(np.uint16)}
 _MIN_CONTEXT = 64
 # Queries of one product in a prefill.
-TILE = 64
+TILE = 32
 
 
 class KVCache:
@@ -40,6 +40,7 @@ class KVCache:
         self.num_kv_heads = num_kv_heads
         self.scratch_block = num_blocks
         self.layers = [_zeros(shape, dtype, device) for _ in range(num_layers)]
+        self._slots = [blocks.flatten(0, 1) for blocks in self.layers]
 
     @staticmethod
     def bytes_per_token(num_layers: int, num_kv_heads: int, head_dim: int, dtype: torch.dtype) -> int:
@@ -48,12 +49,18 @@ class KVCache:
 
     def write(self, layer: int, slots: Tensor, kv: Tensor) -> None:
         """Stores [rows, 2 * kv_heads, head_dim] in the slots [rows]; slot = block * block_size + offset."""
-        self.layers[layer].flatten(0, 1).index_copy_(0, slots, kv)
+        self._slots[layer].index_copy_(0, slots, kv)
 
     def read(self, layer: int, block_tables: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values of block tables [n, blocks]: each [n, kv_heads, blocks * block_size, head_dim]."""
         blocks = self.layers[layer].index_select(0, block_tables.flatten())
         kv = blocks.view(block_tables.shape[0], -1, *blocks.shape[2:]).transpose(1, 2)
+        return kv[:, : self.num_kv_heads], kv[:, self.num_kv_heads :]
+
+    def view(self, layer: int, first_block: int, num_blocks: int) -> tuple[Tensor, Tensor]:
+        """The same of one sequence whose blocks lie behind each other, without a copy."""
+        start = first_block * self.block_size
+        kv = self._slots[layer][start : start + num_blocks * self.block_size].transpose(0, 1).unsqueeze(0)
         return kv[:, : self.num_kv_heads], kv[:, self.num_kv_heads :]
 
     def copy_blocks(self, copies: Items[tuple[int, int]]) -> None:
@@ -121,9 +128,9 @@ class PrefillAttention:
             num_sequences, num_queries = len(group.block_tables), (group.last_tile - group.first_tile) * TILE
             queries = q.new_zeros(num_sequences * num_queries, q.shape[1], q.shape[2])
             queries.index_copy_(0, group.places, q.index_select(0, group.rows))
-            tiles = queries.view(num_sequences, num_queries, q.shape[1], q.shape[2]).transpose(1, 2).split(TILE, dim=2)
+            queries = queries.view(num_sequences, num_queries, q.shape[1], q.shape[2]).transpose(1, 2)
             parts = []
-            for number, tile in enumerate(tiles, group.first_tile + 1):
+            for number, tile in enumerate(torch.split(queries, TILE, dim=2), group.first_tile + 1):
                 end = number * TILE
                 mask = self._mask[..., self._mask.shape[-1] - end :]
                 parts.append(
@@ -132,7 +139,9 @@ class PrefillAttention:
                     )
                 )
             attended = (parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)).transpose(1, 2)
-            out.index_copy_(0, group.rows, attended.reshape(len(queries), -1).index_select(0, group.places))
+            out.index_copy_(
+                0, group.rows, attended.reshape(num_sequences * num_queries, -1).index_select(0, group.places)
+            )
         return out
 
 
@@ -186,13 +195,15 @@ class DecodeGroup:
     """Rows `first` up to `last`: sequences of one context bucket.
 
     `block_tables` is [rows, blocks]; `mask` [rows, 1, 1, blocks * block_size] is 0 where there is context and -inf
-    behind its end, or has linear biases, [rows, kv_heads, heads per KV head, blocks * block_size].
+    behind its end, or has linear biases, [rows, kv_heads, heads per KV head, blocks * block_size]. `first_block` is
+    that of a sequence which is alone and whose blocks lie behind each other.
     """
 
     first: int
     last: int
     block_tables: Tensor
     mask: Tensor
+    first_block: int | None
 
 
 class DecodeAttention:
@@ -206,14 +217,21 @@ class DecodeAttention:
     def __call__(self, layer: int, q: Tensor, kv: Tensor) -> Tensor:
         """See `Attention`."""
         self._cache.write(layer, self._slots, kv)
+        if len(self._groups) == 1 and self._groups[0].last == q.shape[0]:
+            return self._attend(layer, q, self._groups[0])
         out = q.new_zeros(q.shape[0], q.shape[1] * q.shape[2])
         for group in self._groups:
-            rows = slice(group.first, group.last)
-            keys, values = self._cache.read(layer, group.block_tables)
-            queries = q[rows].view(group.last - group.first, self._cache.num_kv_heads, -1, q.shape[2])
-            attended = functional.scaled_dot_product_attention(queries, keys, values, attn_mask=group.mask)
-            out[rows] = attended.reshape(group.last - group.first, -1)
+            out[group.first : group.last] = self._attend(layer, q[group.first : group.last], group)
         return out
+
+    def _attend(self, layer: int, q: Tensor, group: DecodeGroup) -> Tensor:
+        if group.first_block is None:
+            keys, values = self._cache.read(layer, group.block_tables)
+        else:
+            keys, values = self._cache.view(layer, group.first_block, group.block_tables.shape[1])
+        queries = q.view(q.shape[0], self._cache.num_kv_heads, -1, q.shape[2])
+        attended = functional.scaled_dot_product_attention(queries, keys, values, attn_mask=group.mask)
+        return attended.reshape(q.shape[0], -1)
 
 
 def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:

@@ -27,7 +27,7 @@ class NativeConfig:
             first of them has ended.
         kv_cache_memory: bytes of KV cache; None is what `max_num_seqs` full sequences need, but no more than a quarter
             of a CPU's or nine tenths of a GPU's memory that is free once the weights are loaded.
-        num_threads: threads of the worker on a CPU; None is the number of cores it may use.
+        num_threads: threads of the worker on a CPU; None is the number of cores it may use, and one for small models.
     """
 
     dtype: str = option("auto", "number format of weights and KV cache", choices=DTYPES)

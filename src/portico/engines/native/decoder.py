@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from portico.engines.native.attention import Attention
 from portico.engines.native.linear import LinearFactory
+from portico.engines.native.memory import give_back_freed_memory
 from portico.engines.native.quantization import compute_dtype, embedding_dtype, empty_matrix, matrix_shape
 from portico.engines.native.rope import RopeConfig, RotaryEmbedding, rotate
 
@@ -97,7 +98,9 @@ class DecoderWeights:
             return torch.empty(shape, dtype=compute_dtype(dtype), device=device)
 
         def matrix(num_outputs: int, num_inputs: int) -> Tensor:
-            return empty_matrix(num_outputs, num_inputs) if dtype is torch.int8 else tensor(num_outputs, num_inputs)
+            if dtype is torch.int8:
+                return empty_matrix(num_outputs, num_inputs)
+            return torch.empty(num_outputs, num_inputs, dtype=dtype, device=device)
 
         hidden, qkv = config.hidden_size, config.qkv_heads * config.head_dim
         embedding = torch.empty(config.vocab_size, hidden, dtype=embedding_dtype(dtype), device=device)
@@ -169,9 +172,13 @@ class Decoder:
         factory = LinearFactory(is_quantized)
         # Packing makes copies: each layer's plain weights go before the next layer's are packed.
         plain, weights.layers = weights.layers[::-1], []
-        self._layers = [_Layer(plain.pop(), factory) for _ in range(config.num_layers)]
+        self._layers: list[_Layer] = []
+        while plain:
+            self._layers.append(_Layer(plain.pop(), factory))
+            give_back_freed_memory()
         # Fewer rows to try on the head, which is by far the widest product; it sees one row per sequence anyway.
         self._head = factory.linear(weights.head, max_num_rows=64)
+        give_back_freed_memory()
         self._rotary = None
         if config.rope is not None:
             self._rotary = RotaryEmbedding(config.rope, config.head_dim, max_model_len, self.dtype, self.device)
@@ -204,9 +211,9 @@ class Decoder:
                 rotate(qkv[:, : config.num_heads + config.num_kv_heads], *turns)
             if query_scale is not None:
                 q.mul_(query_scale)
-            hidden = hidden + layer.attention_out(attend(index, q, kv))
+            hidden = layer.attention_out(attend(index, q, kv)).add_(hidden)
             gate, up = layer.gate_up(self._norm(hidden, layer.ffn_norm)).chunk(2, dim=1)
-            hidden = hidden + layer.down(functional.silu(gate) * up)
+            hidden = layer.down(functional.silu(gate).mul_(up)).add_(hidden)
         return self._norm(hidden, self._weights.final_norm)
 
     def logits(self, hidden: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from portico.core.engine import EngineStartError, TokenJob, TokensGenerated
 from portico.core.errors import NotReady
+from portico.core.grammar import Vocabulary
 from portico.core.model import EngineStats, ModelInfo
 from portico.engines.native.config import NativeConfig
 from portico.engines.native.messages import (
@@ -21,6 +22,7 @@ from portico.engines.native.messages import (
     LoadProgress,
     Ready,
     StepDone,
+    UseVocabulary,
 )
 from portico.engines.native.process import WorkerProcess
 from portico.engines.native.stream import NativeStream
@@ -35,9 +37,14 @@ _logger = logging.getLogger(__name__)
 class NativeEngine:
     """An `Engine` over a worker process that is started again whenever it dies."""
 
-    def __init__(self, path: Path, config: NativeConfig) -> None:
+    def __init__(
+        self, path: Path, config: NativeConfig, get_vocabulary: Callable[[], Vocabulary] | None = None
+    ) -> None:
+        """`get_vocabulary` gives what grammars need, once the first one comes; without it none are taken."""
         self._path = path
         self._config = config
+        self._get_vocabulary = get_vocabulary
+        self._worker_has_vocabulary = False
         self._info: ModelInfo | None = None
         self._stats = EngineStats(0, 0, 0, 0, 0)
         self._is_ready = False
@@ -81,6 +88,9 @@ class NativeEngine:
         handle = next(self._handles)
         stream = NativeStream(job.num_sequences, lambda index: self._abort(handle, index))
         self._streams[handle] = stream
+        if job.sampling.grammar is not None and self._get_vocabulary is not None and not self._worker_has_vocabulary:
+            self._worker.send(UseVocabulary(self._get_vocabulary()))
+            self._worker_has_vocabulary = True
         self._worker.send(AddJob(handle, job))
         return stream
 
@@ -106,6 +116,7 @@ class NativeEngine:
         self._exited.clear()
         self._loaded = asyncio.get_running_loop().create_future()
         self._worker = WorkerProcess(self._receive, self._handle_exit)
+        self._worker_has_vocabulary = False
         try:
             await self._worker.start(self._path, self._config)
             ready = await self._loaded
@@ -114,7 +125,8 @@ class NativeEngine:
         except BaseException:
             await self._stop_worker()
             raise
-        self._info, self._stats, self._is_ready = ready.info, ready.stats, True
+        self._info = replace(ready.info, takes_grammars=self._get_vocabulary is not None)
+        self._stats, self._is_ready = ready.stats, True
         _logger.info(
             "%s with %d parameters in %s on %s, %d threads; KV cache of %d MiB, %d tokens",
             ready.info.architecture,

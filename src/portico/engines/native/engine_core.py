@@ -12,12 +12,18 @@ from torch import Tensor
 from portico.core.engine import PromptPrefilled, SequenceFinished, TokenJob
 from portico.core.events import FinishReason, Timings
 from portico.core.model import EngineStats, ModelInfo
+from portico.engines.native.compilation import Compilation
+from portico.engines.native.grammar import GrammarCompiler, GrammarError
 from portico.engines.native.messages import StepDone
 from portico.engines.native.model_runner import ModelRunner
+from portico.engines.native.pace import PrefillPace
 from portico.engines.native.restriction import is_restricted, leaves_nothing
 from portico.engines.native.sampler import Draw, Sampler
 from portico.engines.native.scheduler import Chunk, DecodeStep, PrefillStep, Scheduler
 from portico.engines.native.sequence import Job, Sequence
+
+# Seconds that a step of prefill may take while other sequences wait for their next tokens.
+_MAX_STALL = 0.4
 
 _logger = logging.getLogger(__name__)
 
@@ -27,17 +33,20 @@ class EngineCore:
 
     def __init__(self, info: ModelInfo, scheduler: Scheduler, runner: ModelRunner, sampler: Sampler) -> None:
         self.jobs: dict[int, Job] = {}
+        self.grammars = GrammarCompiler(info.vocab_size, info.eos_token_ids)
+        self._compilation = Compilation(self.grammars)
         self._info = info
         self._scheduler = scheduler
         self._runner = runner
         self._sampler = sampler
+        self._pace = PrefillPace()
         self._done = StepDone()
         self._last_stats: EngineStats | None = None
 
     @property
     def has_work(self) -> bool:
         """Whether a step would do something."""
-        return self._scheduler.has_work
+        return self._scheduler.has_work or bool(self._compilation)
 
     def add(self, handle: int, request: TokenJob) -> None:
         """Queues a job; one that cannot be run fails with the next step."""
@@ -48,17 +57,22 @@ class EngineCore:
         seed = request.sampling.seed
         job = Job(handle, request, secrets.randbits(63) if seed is None else seed, time.monotonic())
         self.jobs[handle] = job
-        self._scheduler.add(job)
+        if not self._compilation.add(job):
+            self._scheduler.add(job)
 
     def abort(self, handle: int, index: int | None) -> None:
         """Ends one sequence or the whole job without further events; unknown ones have ended already."""
         job = self.jobs.get(handle)
         if job is not None:
-            self._scheduler.abort(job, index)
+            if not self._compilation.abort(handle, index):
+                self._scheduler.abort(job, index)
+            elif self._compilation.has(handle):
+                return
             self._drop_if_ended(job)
 
     def step(self) -> StepDone:
         """Runs one step, if there is anything to do, and gives all that happened since the last."""
+        self._take_compiled()
         step = self._scheduler.schedule()
         try:
             match step:
@@ -74,6 +88,18 @@ class EngineCore:
         if stats != self._last_stats:
             done.stats = self._last_stats = stats
         return done
+
+    def _take_compiled(self) -> None:
+        if not self._compilation:
+            return
+        for job, aborted, error in self._compilation.take_ready(waits=not self._scheduler.has_work):
+            if error is not None:
+                self.jobs.pop(job.handle)
+                self._done.failed.append((job.handle, str(error)))
+                continue
+            self._scheduler.add(job)
+            for index in aborted:
+                self._scheduler.abort(job, index)
 
     def _problem(self, request: TokenJob) -> str | None:
         """Why a request cannot be run at all."""
@@ -105,6 +131,8 @@ class EngineCore:
             if chunk.sequence.scheduled_at is None:
                 chunk.sequence.scheduled_at = now
         hidden = self._runner.prefill(chunks)
+        self._pace.note(sum(chunk.end - chunk.start for chunk in chunks), time.monotonic() - now)
+        self._scheduler.prefill_budget = self._pace.tokens_within(_MAX_STALL)
         ready: list[Sequence] = []
         rows: list[int] = []
         first = 0
@@ -147,6 +175,14 @@ class EngineCore:
         now = time.monotonic()
         done = self._done
         for sequence, draw in zip(sequences, draws, strict=True):
+            if sequence.job.handle not in self.jobs:
+                # Another sequence of the job has just failed.
+                continue
+            try:
+                is_over = _advance(sequence, draw.token_id)
+            except GrammarError as error:
+                self._fail({sequence.job}, error)
+                continue
             sequence.token_ids.append(draw.token_id)
             if sequence.first_token_at is None:
                 sequence.first_token_at = now
@@ -157,6 +193,8 @@ class EngineCore:
             request = sequence.job.request
             if draw.token_id in request.stop_token_ids:
                 self._finish(sequence, FinishReason.STOP, draw.token_id, now)
+            elif is_over:
+                self._finish(sequence, FinishReason.STOP, None, now)
             elif sequence.num_output_tokens >= request.max_tokens:
                 self._finish(sequence, FinishReason.LENGTH, None, now)
 
@@ -182,6 +220,19 @@ class EngineCore:
     def _drop_if_ended(self, job: Job) -> None:
         if not job.sequences:
             self.jobs.pop(job.handle, None)
+
+
+def _advance(sequence: Sequence, token_id: int) -> bool:
+    """Follows a drawn token in the sequence's grammar, if it has one; whether the grammar ends with it.
+
+    Raises:
+        GrammarError: the grammar cannot be followed further.
+    """
+    constraint = None if sequence.sampler_state is None else sequence.sampler_state.constraint
+    if constraint is None:
+        return False
+    constraint.advance(token_id)
+    return constraint.is_over
 
 
 def _prefilled(sequence: Sequence, now: float) -> PromptPrefilled:

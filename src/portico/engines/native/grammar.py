@@ -6,6 +6,7 @@ reaches its bounds fails its own request only.
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
@@ -64,21 +65,31 @@ class GrammarCompiler:
         self._vocabulary: Vocabulary | None = None
         self._tokenizer: LLTokenizer | None = None
         self._kept: OrderedDict[Grammar, Constraint] = OrderedDict()
+        self._lock = threading.Lock()
 
     def use(self, vocabulary: Vocabulary) -> None:
         """Takes note of what the tokens are."""
         self._vocabulary = vocabulary
 
+    def find(self, grammar: Grammar) -> Constraint | None:
+        """The beginning of a grammar that was compiled not long ago."""
+        with self._lock:
+            found = self._kept.get(grammar)
+            if found is not None:
+                self._kept.move_to_end(grammar)
+            return found
+
     def compile(self, grammar: Grammar) -> Constraint:
-        """The beginning of a grammar; sequences take forks of it.
+        """The beginning of a grammar; sequences take forks of it. One thread at a time may compile.
 
         Raises:
             GrammarError: it cannot be compiled.
         """
-        found = self._kept.pop(grammar, None) or self._compile(grammar)
-        self._kept[grammar] = found
-        if len(self._kept) > _NUM_KEPT:
-            self._kept.popitem(last=False)
+        found = self.find(grammar) or self._compile(grammar)
+        with self._lock:
+            self._kept[grammar] = found
+            if len(self._kept) > _NUM_KEPT:
+                self._kept.popitem(last=False)
         return found
 
     def _compile(self, grammar: Grammar) -> Constraint:
@@ -125,7 +136,6 @@ class GrammarMasks:
         from llguidance import LLExecutor
         from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask, fill_next_token_bitmask_par
 
-        # One more for the end that is made up where a model has none.
         bits = allocate_token_bitmask(len(constraints), self._vocab_size + 1)
         if len(constraints) == 1:
             fill_next_token_bitmask(constraints[0].matcher, bits)
@@ -138,7 +148,7 @@ class GrammarMasks:
                 constraint.problem = _EXHAUSTED
                 bits[index] = -1
         allowed = np.unpackbits(bits.view(np.uint8), axis=1, bitorder="little")[:, : self._vocab_size]
-        return torch.from_numpy(allowed).bool()
+        return torch.from_numpy(allowed.view(np.bool_))
 
 
 class _Spelling:
@@ -168,7 +178,9 @@ class _Spelling:
 
 
 def build_tokenizer(vocabulary: Vocabulary, vocab_size: int, eos_token_ids: tuple[int, ...]) -> LLTokenizer:
-    """The library's own form of a vocabulary, as wide as the logits.
+    """The library's own form of a vocabulary, as wide as the logits and one more.
+
+    The last token is made up, to end the sequences of a model that has no token for it; it is never drawn.
 
     From a tokenizer.json it learns how the model was taught to spell what a grammar leaves no choice in. It is not used
     where it reads the tokens otherwise than the text of an answer is made of them.
@@ -177,28 +189,25 @@ def build_tokenizer(vocabulary: Vocabulary, vocab_size: int, eos_token_ids: tupl
     from llguidance._tokenizer import TokenizerWrapper
 
     tokens = [*vocabulary.tokens[:vocab_size]]
-    tokens += [b""] * (vocab_size - len(tokens))
-    special = sorted(each for each in vocabulary.special_ids if each < vocab_size)
-    if vocabulary.definition is not None and eos_token_ids:
+    tokens += [b""] * (vocab_size - len(tokens)) + [b"<|end|>"]
+    ends = list(eos_token_ids) or [vocab_size]
+    special = {*(each for each in vocabulary.special_ids if each < vocab_size), *ends, vocab_size}
+    if vocabulary.definition is not None:
         try:
-            made = LLTokenizer(vocabulary.definition, n_vocab=vocab_size, eos_token=list(eos_token_ids))
+            made = LLTokenizer(vocabulary.definition, n_vocab=vocab_size + 1, eos_token=ends)
         except ValueError:
             pass
         else:
-            if _agrees(made, tokens, frozenset(special)):
+            if _agrees(made, tokens, special):
                 return made
-    # A model without an end has one made up behind its vocabulary; it is never drawn, and the grammar's end is enough.
-    ends = list(eos_token_ids) or [vocab_size]
-    if not eos_token_ids:
-        tokens.append(b"<|end|>")
-        special.append(vocab_size)
-    spelling: Any = _Spelling(tokens, sorted({*special, *ends}), ends[0])
+    spelling: Any = _Spelling(tokens, sorted(special), ends[0])
     return LLTokenizer(TokenizerWrapper(spelling), n_vocab=len(tokens), eos_token=ends)
 
 
-def _agrees(made: LLTokenizer, tokens: list[bytes], special_ids: frozenset[int]) -> bool:
+def _agrees(made: LLTokenizer, tokens: list[bytes], special_ids: set[int]) -> bool:
+    # The library marks special tokens with the byte 255, which is in no UTF-8, and so it cannot spell it.
     return all(
         made.decode_bytes([token_id]) == token and not made.is_special_token(token_id)
         for token_id, token in enumerate(tokens)
-        if token_id not in special_ids and token
+        if token and token_id not in special_ids and not token.startswith(b"\xff")
     )

@@ -120,7 +120,7 @@ def _packed_product(weight: Tensor, bias: Tensor | None) -> Product:
 
 def _half_product(weight: Tensor, bias: Tensor | None) -> Product:
     num_rows = max(1, _NUMBERS_AT_ONCE // weight.shape[1])
-    parts = [torch.ops.quantized.linear_prepack_fp16(rows.float(), None) for rows in weight.split(num_rows)]
+    parts = [torch.ops.quantized.linear_prepack_fp16(rows.float(), None) for rows in torch.split(weight, num_rows)]
 
     def product(x: Tensor) -> Tensor:
         outputs = [torch.ops.quantized.linear_dynamic_fp16(x, part) for part in parts]

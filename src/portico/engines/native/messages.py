@@ -9,7 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from portico.core.engine import PromptPrefilled, SequenceFinished, TokenJob, TokenLogprobs
+from portico.core.grammar import Vocabulary
 from portico.core.model import EngineStats, ModelInfo
+
+
+@dataclass(frozen=True, slots=True)
+class UseVocabulary:
+    """To the worker, before the first job with a grammar: what the tokens stand for."""
+
+    vocabulary: Vocabulary
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,5 +87,5 @@ class StepDone:
         return not (self.prefilled or self.handles or self.finished or self.failed)
 
 
-ToWorker = AddJob | Abort
+ToWorker = UseVocabulary | AddJob | Abort
 FromWorker = LoadProgress | Ready | LoadFailed | StepDone

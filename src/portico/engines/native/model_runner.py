@@ -136,9 +136,17 @@ class ModelRunner:
             tables = self._block_tables(sequences[first:last], bucket)
             lengths = self._tensor([len(each.token_ids) for each in sequences[first:last]])
             mask = self._mask(lengths, tables.shape[1] * self._cache.block_size)
-            groups.append(DecodeGroup(first, last, tables, mask))
+            first_block = self._first_block(sequences[first], tables.shape[1]) if last == first + 1 else None
+            groups.append(DecodeGroup(first, last, tables, mask, first_block))
             first = last
         return groups
+
+    def _first_block(self, sequence: Sequence, num_blocks: int) -> int | None:
+        """Where to read so many blocks at once if the sequence's lie behind each other; those behind them are masked."""
+        table = sequence.block_table
+        first = table[0]
+        is_run = table == list(range(first, first + len(table)))
+        return first if is_run and first + num_blocks <= self._cache.scratch_block + 1 else None
 
     def _block_tables(self, sequences: Items[Sequence], num_tokens: int) -> Tensor:
         """[sequences, blocks] for so many tokens each, with the scratch block where a sequence has fewer."""

@@ -55,7 +55,7 @@ def matrix_shape(matrix: Tensor) -> tuple[int, int]:
 
 def fill(matrix: Tensor, weight: Tensor) -> None:
     """Quantises weight [out, in] into a matrix."""
-    for part, rows in zip(matrix.split(_ROWS_AT_ONCE), weight.split(_ROWS_AT_ONCE), strict=True):
+    for part, rows in zip(torch.split(matrix, _ROWS_AT_ONCE), torch.split(weight, _ROWS_AT_ONCE), strict=True):
         values = rows.float()
         scales = (_max_abs(values) / _MAX_LEVEL).clamp_min_(_TINY)
         part[:, :-_SCALE_BYTES] = (values / scales).round_()
@@ -71,7 +71,7 @@ def quantized(weight: Tensor) -> Tensor:
 
 def normalise_rows(matrix: Tensor) -> None:
     """Scales each row of a quantised matrix to the length one."""
-    for part in matrix.split(_ROWS_AT_ONCE):
+    for part in torch.split(matrix, _ROWS_AT_ONCE):
         lengths = torch.linalg.vector_norm(part[:, :-_SCALE_BYTES].float(), dim=1, keepdim=True)
         part[:, -_SCALE_BYTES:] = (1 / lengths.clamp_min_(1)).view(torch.int8)
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from portico.core.engine import TokenLogprobs
 from portico.engines.native import warpers
+from portico.engines.native.grammar import Constraint, GrammarMasks
 from portico.engines.native.logprobs import token_logprobs
 from portico.engines.native.restriction import Restriction, is_restricted
 from portico.engines.native.sequence import Sequence
@@ -39,6 +40,7 @@ class SamplerState:
         restriction: None when every token may be drawn.
         stop_ids: [n] the stop tokens, to be forbidden before `min_tokens`.
         prompt_counts, output_counts: [vocab] float32 occurrences, kept only for penalties.
+        constraint: where the sequence is in its grammar; None for free text.
     """
 
     generator: torch.Generator | None
@@ -47,6 +49,7 @@ class SamplerState:
     stop_ids: Tensor | None
     prompt_counts: Tensor | None
     output_counts: Tensor | None
+    constraint: Constraint | None = None
 
 
 class _Row(NamedTuple):
@@ -61,6 +64,7 @@ class Sampler:
     def __init__(self, vocab_size: int, device: torch.device) -> None:
         self._vocab_size = vocab_size
         self._device = device
+        self._masks = GrammarMasks(vocab_size)
 
     @torch.inference_mode()
     def sample(self, logits: Tensor, sequences: list[Sequence]) -> list[Draw]:
@@ -101,7 +105,9 @@ class Sampler:
         restriction = None
         if is_restricted(sampling):
             restriction = Restriction(sampling, self._vocab_size, self._device)
-        state = SamplerState(generator, bias, restriction, stop_ids, None, None)
+        beginning = sequence.job.constraint
+        constraint = None if beginning is None else beginning.fork()
+        state = SamplerState(generator, bias, restriction, stop_ids, None, None, constraint)
         if _has_penalties(sequence):
             prompt = torch.tensor(request.token_ids, device=self._device)
             state.prompt_counts = torch.bincount(prompt, minlength=self._vocab_size).float()
@@ -121,8 +127,16 @@ class Sampler:
             if watermark is not None:
                 green = green_ids(watermark, row.sequence.token_ids[-1], self._vocab_size).to(self._device)
                 scores[row.place, green] += watermark.delta
+        self._constrain(scores, logits, rows)
         scores = self._penalise(scores, [row for row in rows if row.state.output_counts is not None])
         return self._warp(scores, [row for row in rows if row.state.generator is not None])
+
+    def _constrain(self, scores: Tensor, logits: Tensor, rows: list[_Row]) -> None:
+        constrained = [(row.place, row.state.constraint) for row in rows if row.state.constraint is not None]
+        if constrained:
+            requests = [rows[place].sequence.job.request for place, _ in constrained]
+            is_strict = [each.sampling.allowed_token_ids is not None for each in requests]
+            self._masks.restrict(scores, logits, constrained, is_strict)
 
     def _penalise(self, scores: Tensor, rows: list[_Row]) -> Tensor:
         if not rows:
@@ -206,6 +220,7 @@ def _needs_processing(row: _Row) -> bool:
         state.generator is not None
         or state.bias is not None
         or state.restriction is not None
+        or state.constraint is not None
         or state.output_counts is not None
         or row.sequence.job.request.sampling.watermark is not None
         or (state.stop_ids is not None and row.sequence.num_output_tokens < row.sequence.job.request.min_tokens)

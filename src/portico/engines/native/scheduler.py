@@ -43,9 +43,12 @@ class Scheduler:
     """Continuous batching, first come first served.
 
     Steps alternate between prefill and decode while there is work for both, so neither starves. A prompt that is
-    longer than the budget is cut at multiples of the budget: its chunks do not depend on what else waits, and at most
-    the first waiting sequence is half done. When blocks run out, the sequence that was admitted last gives its blocks
-    back and is evaluated again later, output included.
+    longer than the budget is cut, and at most the first waiting sequence is half done. While others decode the budget
+    is `prefill_budget`, if that is less, so that they need not wait long for their next tokens. A prompt that begins
+    like one of the same step waits for the next: it finds the beginning in the cache then.
+
+    When blocks run out, the sequence that was admitted last gives its blocks back and is evaluated again later, output
+    included.
     """
 
     def __init__(self, block_manager: BlockManager, max_num_seqs: int, max_num_batched_tokens: int) -> None:
@@ -55,8 +58,8 @@ class Scheduler:
         self._block_manager = block_manager
         self._max_num_seqs = max_num_seqs
         self._max_num_batched_tokens = max_num_batched_tokens
-        self._prefilled_last = False
         self.prefill_budget = max_num_batched_tokens
+        self._prefilled_last = False
 
     @property
     def has_work(self) -> bool:

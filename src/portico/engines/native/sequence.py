@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from portico.core.engine import TokenJob, TokenLogprobs
 
 if TYPE_CHECKING:
+    from portico.engines.native.grammar import Constraint
     from portico.engines.native.sampler import SamplerState
 
 
@@ -24,6 +25,7 @@ class Job:
         prompt_logprobs: gathered while the prompt is evaluated.
         is_prefilled: the prompt has been evaluated once.
         num_cached_tokens: so much of the prompt came from the cache then; None before it was scheduled.
+        constraint: the beginning of the grammar that its sequences follow.
     """
 
     handle: int
@@ -34,6 +36,7 @@ class Job:
     prompt_logprobs: list[TokenLogprobs | None] = field(default_factory=list)
     is_prefilled: bool = False
     num_cached_tokens: int | None = None
+    constraint: Constraint | None = None
 
 
 @dataclass(slots=True, eq=False)

@@ -16,16 +16,17 @@ from portico.engines.native.config import NativeConfig
 from portico.engines.native.decoder import Decoder, DecoderConfig
 from portico.engines.native.engine_core import EngineCore
 from portico.engines.native.loader import load_weights, read_checkpoint
+from portico.engines.native.memory import available_memory
 from portico.engines.native.messages import Ready
 from portico.engines.native.model_runner import ModelRunner
 from portico.engines.native.quantization import compute_dtype, is_supported
 from portico.engines.native.sampler import Sampler
 from portico.engines.native.scheduler import Scheduler
 
+# Handing out the work of so small a model takes longer than the work, and the server needs a core too.
+_FEW_PARAMETERS = 16_000_000
 _CPU_SHARE = 0.25
 _GPU_SHARE = 0.9
-_MEMINFO = Path("/proc/meminfo")
-_CGROUP = Path("/sys/fs/cgroup")
 
 
 def build(path: Path, config: NativeConfig, on_progress: Callable[[float], None]) -> tuple[EngineCore, Ready]:
@@ -35,8 +36,6 @@ def build(path: Path, config: NativeConfig, on_progress: Callable[[float], None]
         EngineStartError: it cannot be served with this configuration.
     """
     device = _device(config.device)
-    num_threads = config.num_threads or len(os.sched_getaffinity(0))
-    torch.set_num_threads(num_threads)
     checkpoint = read_checkpoint(path)
     dtype = _dtype(config.dtype, device, checkpoint.dtype)
     wanted_len = config.max_model_len or checkpoint.config.max_position
@@ -47,6 +46,8 @@ def build(path: Path, config: NativeConfig, on_progress: Callable[[float], None]
         )
     kv_dtype = compute_dtype(dtype)
     weights = load_weights(checkpoint, dtype, device, on_progress)
+    num_threads = config.num_threads or _num_threads(weights.num_parameters)
+    torch.set_num_threads(num_threads)
     num_blocks, block_bytes = _num_blocks(checkpoint.config, config, wanted_len, kv_dtype, device)
     max_model_len = _max_model_len(config, wanted_len, num_blocks)
     info = ModelInfo(
@@ -59,7 +60,9 @@ def build(path: Path, config: NativeConfig, on_progress: Callable[[float], None]
         num_parameters=weights.num_parameters,
     )
     sizes = checkpoint.config
-    cache = KVCache(sizes.num_layers, num_blocks, config.block_size, sizes.num_kv_heads, sizes.head_dim, kv_dtype, device)
+    cache = KVCache(
+        sizes.num_layers, num_blocks, config.block_size, sizes.num_kv_heads, sizes.head_dim, kv_dtype, device
+    )
     runner = ModelRunner(Decoder(sizes, weights, max_model_len), cache)
     # Where keys depend on the length of the prompt, prompts that begin alike have nothing in common.
     caches_prefixes = config.enable_prefix_caching and not (sizes.rope and sizes.rope.depends_on_prompt)
@@ -67,6 +70,10 @@ def build(path: Path, config: NativeConfig, on_progress: Callable[[float], None]
     scheduler = Scheduler(block_manager, config.max_num_seqs, config.max_num_batched_tokens)
     core = EngineCore(info, scheduler, runner, Sampler(sizes.vocab_size, device))
     return core, Ready(info, scheduler.stats(), num_blocks * block_bytes, num_threads)
+
+
+def _num_threads(num_parameters: int) -> int:
+    return 1 if num_parameters < _FEW_PARAMETERS else len(os.sched_getaffinity(0))
 
 
 def _device(name: str) -> torch.device:
@@ -99,7 +106,7 @@ def _num_blocks(
         return config.kv_cache_memory // block_bytes, block_bytes
     useful = config.max_num_seqs * -(-max_model_len // config.block_size)
     if device.type == "cpu":
-        allowed = int(_available_memory() * _CPU_SHARE)
+        allowed = int(available_memory() * _CPU_SHARE)
     else:
         allowed = int(torch.cuda.mem_get_info(device)[0] * _GPU_SHARE)
     return min(useful, allowed // block_bytes), block_bytes
@@ -113,16 +120,3 @@ def _max_model_len(config: NativeConfig, wanted_len: int, num_blocks: int) -> in
             f"memory (kv_cache_memory) or ask for a shorter context (max_model_len)."
         )
     return min(wanted_len, num_tokens)
-
-
-def _available_memory() -> int:
-    """Bytes that can still be used: what the system has free, or what a container's limit leaves."""
-    fields = dict(line.split(":", 1) for line in _MEMINFO.read_text().splitlines())
-    available = int(fields["MemAvailable"].split()[0]) * 1024
-    try:
-        limit = int((_CGROUP / "memory.max").read_text())
-        available = min(available, limit - int((_CGROUP / "memory.current").read_text()))
-    except (OSError, ValueError):
-        # No control group here, or one without a limit ("max").
-        pass
-    return max(available, 0)

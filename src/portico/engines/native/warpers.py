@@ -8,7 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-_HEAD = 1024
+# How much of a row is put in order at first, and if that is not enough.
+_HEADS = (1024, 16384)
 
 
 def penalise(
@@ -95,12 +96,14 @@ def _keep_mass(scores: Tensor, keys: Tensor, mass: Tensor) -> Tensor:
     """
     probs = scores.softmax(1)
     limit = mass.to(scores.dtype).unsqueeze(1)
-    head = keys.topk(min(_HEAD, keys.shape[1]), dim=1).indices
-    keep = _reach(probs, head, limit)
-    short = probs.gather(1, head).sum(1) < mass
-    if keys.shape[1] > head.shape[1] and bool(short.any()):
-        order = keys[short].argsort(dim=1, descending=True)
-        keep[short] = _reach(probs[short], order, limit[short])
+    keep = torch.empty_like(probs, dtype=torch.bool)
+    left = torch.arange(len(probs), device=probs.device)
+    for size in (*(size for size in _HEADS if size < keys.shape[1]), keys.shape[1]):
+        head = keys[left].topk(size, dim=1).indices
+        keep[left] = _reach(probs[left], head, limit[left])
+        left = left[probs[left].gather(1, head).sum(1) < mass[left]]
+        if not len(left):
+            break
     return scores.masked_fill(~keep, -torch.inf)
 
 

@@ -10,7 +10,7 @@ from portico.core.engine import EngineStartError
 from portico.engines.native.channel import ChannelClosed, WorkerChannel
 from portico.engines.native.config import NativeConfig
 from portico.engines.native.engine_core import EngineCore
-from portico.engines.native.messages import Abort, AddJob, LoadFailed, LoadProgress
+from portico.engines.native.messages import Abort, AddJob, LoadFailed, LoadProgress, UseVocabulary
 from portico.engines.native.startup import build
 
 _logger = logging.getLogger(__name__)
@@ -40,6 +40,8 @@ def serve(channel: WorkerChannel, core: EngineCore) -> None:
     while True:
         for message in channel.receive(wait=not core.has_work):
             match message:
+                case UseVocabulary():
+                    core.grammars.use(message.vocabulary)
                 case AddJob():
                     core.add(message.handle, message.job)
                 case Abort():

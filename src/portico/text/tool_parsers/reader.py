@@ -104,9 +104,10 @@ class CallReader:
         end = self._scanner.feed(text)
         self._value.append(text[:end])
         self._num_characters += len(self._value[-1])
+        if self._num_characters > MAX_MARKUP:
+            self._show_markup(parts)
+            return "" if end is None else text[end:]
         if end is None:
-            if self._num_characters > MAX_MARKUP:
-                self._show_markup(parts)
             return ""
         calls = self._format.read(self._held, "".join(self._value), self._tool_names)
         if calls is None:

@@ -1,0 +1,179 @@
+"""A server that is started from a file of MindIE Service, as its operators and clients use it."""
+
+from __future__ import annotations
+
+import json
+import re
+import ssl
+import subprocess
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from portico.checkpoint import DEMO_PATH
+from tests.end_to_end.server import RunningServer, run_server
+
+MODEL = "llama_65b"
+
+
+def write_config(folder: Path, **server: Any) -> Path:
+    """A file with ports that the system chooses; management is on another address."""
+    addresses = {"ipAddress": "127.0.0.1", "managementIpAddress": "127.0.0.2"}
+    ports = {"port": 0, "managementPort": 0, "metricsPort": 0}
+    content = {
+        "ServerConfig": {**addresses, **ports, "httpsEnabled": False, "openAiSupport": "openai", **server},
+        "BackendConfig": {
+            "ModelDeployConfig": {
+                "maxSeqLen": 2048,
+                "ModelConfig": [{"modelName": MODEL, "modelWeightPath": str(DEMO_PATH), "worldSize": 1}],
+            },
+            "ScheduleConfig": {"maxBatchSize": 8, "maxPrefillTokens": 2048, "cacheBlockSize": 16},
+        },
+    }
+    path = folder / "conf" / "config.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(content), encoding="utf-8")
+    return path
+
+
+def scripted(*arguments: str) -> tuple[str, ...]:
+    return ("--engine", "scripted", *arguments)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RunningServer]:
+    path = write_config(tmp_path)
+    with run_server("--mindie-config", str(path), *scripted("--token-delay", "0.01")) as running:
+        yield running
+
+
+def management_address(server: RunningServer) -> str:
+    match = re.search(r"managed +(\S+)", "".join(server.output))
+    assert match is not None
+    return f"http://{match[1]}"
+
+
+def test_the_report_names_what_is_not_followed(server: RunningServer) -> None:
+    output = "".join(server.output)
+    assert 'ServerConfig.openAiSupport = "openai" has no meaning here' in output
+    assert "worldSize" not in output
+
+
+def test_inference_in_mindies_shapes(server: RunningServer) -> None:
+    with httpx.Client(base_url=server.address, timeout=30) as client:
+        native = client.post("/infer", json={"inputs": "hi", "parameters": {"max_new_tokens": 3, "details": True}})
+        assert native.json()["details"]["finish_reason"] == "length"
+        tgi = client.post("/generate_stream", json={"inputs": "hi", "parameters": {"max_new_tokens": 2, "top_p": 1.0}})
+        events = [json.loads(each.removeprefix("data: ")) for each in tgi.text.split("\n\n")[:-1]]
+        assert [len(event["token"]["id"]) for event in events] == [1, 1]
+        vllm = client.post("/generate", json={"prompt": "hi", "max_tokens": 2, "stream": True})
+        assert vllm.content.count(b"\0") == 2
+        triton = client.post(f"/v2/models/{MODEL}/generate_stream", json={"text_input": "hi"})
+        assert triton.text.startswith("data:{")
+        assert client.get("/v1/models").json()["data"][0]["id"] == MODEL
+        assert client.post("/v1/tokenizer", json={"inputs": "你好"}).json() == {
+            "token_number": 2,
+            "tokens": ["你", "好"],
+        }
+
+
+def _events(response: httpx.Response) -> list[dict[str, Any]]:
+    """Reads a stream as AISBench does: blocks between blank lines, without `data:`, each of them JSON."""
+    return [json.loads(block.removeprefix("data:").strip()) for block in response.text.split("\n\n") if block.strip()]
+
+
+def test_the_requests_of_aisbench(server: RunningServer) -> None:
+    sampling = {"temperature": 0.01, "ignore_eos": True, "max_new_tokens": 4, "seed": 1}
+    with httpx.Client(base_url=server.address, timeout=30) as client:
+        model = client.get("/v1/models").json()["data"][0]["id"]
+        native = _events(client.post("/infer", json={"inputs": "hi", "stream": True, "parameters": sampling}))
+        tgi = _events(client.post("/generate_stream", json={"inputs": "hi", "parameters": sampling}))
+        body = {"id": "0f9c6a1e", "text_input": "hi", "parameters": sampling}
+        triton = _events(client.post(f"/v2/models/{model}/generate_stream", json=body))
+    text = "".join(event["text_output"] for event in triton)
+    assert text
+    assert native[-1]["generated_text"] == tgi[-1]["generated_text"] == text
+    assert {event["id"] for event in triton} == {"0f9c6a1e"}
+
+
+def test_the_management_address(server: RunningServer) -> None:
+    with httpx.Client(base_url=management_address(server), timeout=30) as client:
+        assert client.get("/v2/health/ready").status_code == 200
+        assert client.get("/health/timed-5").json() == {"status": "healthy"}
+        assert client.get("/v1/config").json()["modelName"] == MODEL
+        assert client.get(f"/v2/models/{MODEL}/getSlotCount").json()["total_slots"] == 8
+        assert client.get("/info").json()["models"][0]["model_id"] == MODEL
+        names = [each["metric"][0]["__name__"] for each in client.get("/metrics-json").json()["result"]]
+        assert names[:2] == ["TTFT", "TBT"]
+        assert "\nrequest_received_total{" in client.get("/metrics").text
+
+
+def test_a_request_is_stopped_by_its_id(server: RunningServer) -> None:
+    path = f"{server.address}/v2/models/{MODEL}"
+    body = {"id": "mine", "text_input": "hi", "parameters": {"max_new_tokens": 1000}}
+    assert httpx.post(f"{path}/stopInfer", json={"id": "mine"}).status_code == 404
+    with httpx.stream("POST", f"{path}/generate_stream", json=body, timeout=30) as response:
+        lines = response.iter_lines()
+        next(lines)
+        assert httpx.post(f"{path}/stopInfer", json={"id": "mine"}).json() == {"id": "mine"}
+        assert len(list(lines)) < 1000
+    assert httpx.get(f"{path}/getSlotCount").json()["free_slots"] == 8
+
+
+def test_time_runs_out(tmp_path: Path) -> None:
+    path = write_config(tmp_path)
+    with run_server("--mindie-config", str(path), *scripted("--prefill-delay", "30")) as server:
+        answer = httpx.post(f"{server.address}/infer", json={"inputs": "hi", "parameters": {"timeout": 1}}, timeout=20)
+        assert (answer.status_code, answer.json()["error_type"]) == (500, "Incomplete Generation")
+        assert httpx.get(f"{server.address}/health/timed-1", timeout=20).status_code == 500
+
+
+def test_the_service_stops_when_it_is_told_and_what_runs_is_over(server: RunningServer) -> None:
+    assert httpx.get(f"{server.address}/stopService").status_code == 404
+    management = management_address(server)
+    with ThreadPoolExecutor(2) as pool:
+        body = {"inputs": "hi", "parameters": {"max_new_tokens": 100, "ignore_eos": True}}
+        running = pool.submit(httpx.post, f"{server.address}/infer", json=body, timeout=30)
+        time.sleep(0.3)
+        stopping = pool.submit(httpx.get, f"{management}/stopService", timeout=30)
+        time.sleep(0.2)
+        refused = httpx.post(f"{server.address}/infer", json=body)
+        assert (refused.status_code, refused.json()["error_type"]) == (503, "Service Unavailable")
+        assert httpx.get(f"{management}/v2/health/ready").status_code == 503
+        assert httpx.get(f"{management}/stopService").status_code == 500
+        assert running.result().status_code == 200
+        assert (stopping.result().status_code, stopping.result().content) == (200, b"")
+    assert server.process.wait(20) == 0
+
+
+def test_merged_addresses(tmp_path: Path) -> None:
+    path = write_config(tmp_path, managementIpAddress="127.0.0.1")
+    with run_server("--mindie-config", str(path), *scripted()) as server:
+        assert httpx.get(f"{server.address}/stopService?mode=Force").status_code == 200
+        assert server.process.wait(20) == 0
+
+
+def test_clients_must_show_a_certificate(tmp_path: Path) -> None:
+    _make_certificate(tmp_path)
+    names = {"tlsCaPath": "", "tlsCaFile": ["server.pem"], "tlsCert": "server.pem", "tlsPk": "server.key"}
+    path = write_config(tmp_path, httpsEnabled=True, **names)
+    with run_server("--mindie-config", str(path), *scripted()) as server:
+        assert server.address.startswith("https://")
+        context = ssl.create_default_context(cafile=str(tmp_path / "server.pem"))
+        with pytest.raises(httpx.TransportError):
+            httpx.get(f"{server.address}/health", verify=context)
+        context.load_cert_chain(tmp_path / "server.pem", tmp_path / "server.key")
+        assert httpx.get(f"{server.address}/health", verify=context).status_code == 200
+
+
+def _make_certificate(folder: Path) -> None:
+    command = (
+        "openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1"
+    )
+    files = ["-keyout", str(folder / "server.key"), "-out", str(folder / "server.pem")]
+    subprocess.run([*command.split(), *files], check=True, capture_output=True)

@@ -1,0 +1,214 @@
+"""Random weights under a grammar: whatever is drawn, the output is what was asked for."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from portico.core.events import FinishReason
+from portico.core.grammar import Grammar, GrammarKind, Vocabulary
+from portico.engines.native.config import NativeConfig
+from portico.engines.native.engine import NativeEngine
+from portico.engines.native.engine_core import EngineCore
+from portico.engines.native.grammar import build_tokenizer
+from portico.text.grammar import prepare_grammar
+from tests.engines.native.conftest import VOCAB_SIZE
+from tests.engines.native.core_driver import run_to_end
+from tests.engines.native.jobs import collect, job, sampling
+
+EOS = 3
+_FIRST_BYTE = 16
+_MERGED = (b'{"', b'":', b", ", b"true", b"false", b"null", b'"}', b"]}", b"  ", b"name", b"age", b"abc", b"\xc3\xa9")
+TOKENS = (
+    *[b""] * _FIRST_BYTE,
+    *(bytes([byte]) for byte in range(256)),
+    *_MERGED,
+    *[b""] * (VOCAB_SIZE - _FIRST_BYTE - 256 - len(_MERGED)),
+)
+VOCABULARY = Vocabulary(TOKENS, frozenset((EOS, 5)), None)
+PERSON = {
+    "type": "object",
+    "properties": {"name": {"type": "string", "maxLength": 8}, "age": {"type": "integer", "minimum": 0, "maximum": 99}},
+    "required": ["name", "age"],
+    "additionalProperties": False,
+}
+SCHEMAS: dict[str, tuple[dict[str, Any], Callable[[Any], bool]]] = {
+    "person": (PERSON, lambda it: set(it) == {"name", "age"} and len(it["name"]) <= 8 and 0 <= it["age"] <= 99),
+    "enum": ({"enum": ["red", "green", 3, None]}, lambda it: it in ["red", "green", 3, None]),
+    "list": (
+        {"type": "array", "items": {"type": "boolean"}, "minItems": 1, "maxItems": 3},
+        lambda it: 1 <= len(it) <= 3 and all(isinstance(each, bool) for each in it),
+    ),
+    "either": (
+        {"anyOf": [{"type": "string", "pattern": "^[a-z]{2,4}$"}, {"type": "null"}]},
+        lambda it: it is None or re.fullmatch("[a-z]{2,4}", it) is not None,
+    ),
+    "nested": (
+        {
+            "type": "object",
+            "properties": {"people": {"type": "array", "items": PERSON, "minItems": 1, "maxItems": 2}},
+            "required": ["people"],
+            "additionalProperties": False,
+        },
+        lambda it: 1 <= len(it["people"]) <= 2,
+    ),
+    "recursive": (
+        {
+            "$defs": {"tree": {"type": "array", "items": {"$ref": "#/$defs/tree"}, "maxItems": 1}},
+            "$ref": "#/$defs/tree",
+        },
+        lambda it: isinstance(it, list),
+    ),
+}
+
+
+def schema(content: dict[str, Any], **changes: Any) -> Grammar:
+    """A JSON schema as engines take it."""
+    return prepare_grammar(Grammar(GrammarKind.JSON_SCHEMA, json.dumps(content), "schema", **changes))
+
+
+def regex(pattern: str) -> Grammar:
+    """A regular expression as engines take it."""
+    return prepare_grammar(Grammar(GrammarKind.REGEX, pattern, "regex"))
+
+
+def text(token_ids: list[int]) -> str:
+    """What the tokens spell, without the end."""
+    return b"".join(TOKENS[each] for each in token_ids).decode("utf-8", "replace")
+
+
+@pytest.fixture
+def make_knowing_core(make_core: Callable[..., EngineCore]) -> Callable[..., EngineCore]:
+    """Like `make_core`, with the vocabulary."""
+
+    def make(**settings: Any) -> EngineCore:
+        core = make_core(**settings)
+        core.grammars.use(VOCABULARY)
+        return core
+
+    return make
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_every_output_that_is_not_cut_satisfies_its_schema(
+    make_knowing_core: Callable[..., EngineCore], name: str
+) -> None:
+    content, is_valid = SCHEMAS[name]
+    grammar = schema(content)
+    samplings = [sampling(grammar=grammar), *(sampling(grammar=grammar, temperature=1.5, seed=i) for i in range(8))]
+    jobs = [
+        job((20, 30 + index), sampling=each, max_tokens=200, stop_token_ids=frozenset((EOS, 5)))
+        for index, each in enumerate(samplings)
+    ]
+    outcomes = run_to_end(make_knowing_core(), jobs)
+    ended = [each for each in outcomes if each.finished[0].reason is FinishReason.STOP]
+    assert len(ended) >= len(outcomes) // 2
+    for outcome in ended:
+        assert outcome.failure is None
+        assert is_valid(json.loads(text(outcome.token_ids[0])))
+
+
+def test_a_batch_follows_each_grammar_and_leaves_free_text_alone(make_knowing_core: Callable[..., EngineCore]) -> None:
+    free = job((20, 21), max_tokens=12)
+    (alone,) = run_to_end(make_knowing_core(), [free])
+    samplings = [sampling(grammar=regex(pattern)) for pattern in ("[ab]{5}", "c+d")]
+    jobs = [free, *(job((20, 21), max_tokens=40, sampling=each) for each in samplings)]
+    beside, first, second = run_to_end(make_knowing_core(), jobs)
+    assert beside.token_ids == alone.token_ids
+    assert re.fullmatch("[ab]{5}", text(first.token_ids[0]))
+    assert re.fullmatch("c+d?", text(second.token_ids[0]))
+
+
+def test_choices_go_their_own_ways_through_one_grammar(make_knowing_core: Callable[..., EngineCore]) -> None:
+    asked = job(
+        (20, 21), num_sequences=3, max_tokens=60, sampling=sampling(temperature=2.0, seed=4, grammar=regex("[a-z]{20}"))
+    )
+    (outcome,) = run_to_end(make_knowing_core(), [asked])
+    texts = {text(outcome.token_ids[index]) for index in range(3)}
+    assert len(texts) == 3
+    assert all(re.fullmatch("[a-z]{20}", each) for each in texts)
+    assert {each.reason for each in outcome.finished.values()} == {FinishReason.STOP}
+
+
+def test_a_preempted_sequence_goes_on_where_it_was(make_knowing_core: Callable[..., EngineCore]) -> None:
+    grammar = regex("([a-z]{3}-){20}")
+    jobs = [
+        job((20 + index, 21), max_tokens=120, sampling=sampling(temperature=1.0, seed=index, grammar=grammar))
+        for index in range(4)
+    ]
+    roomy = run_to_end(make_knowing_core(), jobs)
+    block_bytes = 2 * 2 * 2 * 16 * 4 * 16
+    core = make_knowing_core(kv_cache_memory=12 * block_bytes, max_model_len=150)
+    crowded = run_to_end(core, jobs)
+    assert [each.token_ids for each in crowded] == [each.token_ids for each in roomy]
+    assert core._scheduler.num_preemptions > 0
+    assert all(re.fullmatch("([a-z]{3}-){20}", text(each.token_ids[0])) for each in crowded)
+
+
+@pytest.mark.parametrize("changes", [{}, {"min_tokens": 30}, {"stop_token_ids": frozenset()}])
+def test_the_end_of_the_grammar_ends_the_output_whatever_else_is_asked(
+    make_knowing_core: Callable[..., EngineCore], changes: dict[str, Any]
+) -> None:
+    settings = {"max_tokens": 50, "stop_token_ids": frozenset((EOS,))} | changes
+    asked = job((20, 21), sampling=sampling(grammar=regex("abcabc")), **settings)
+    (outcome,) = run_to_end(make_knowing_core(), [asked])
+    assert text(outcome.token_ids[0]) == "abcabc"
+    assert outcome.finished[0].reason is FinishReason.STOP
+
+
+def test_bans_give_way_to_the_grammar_and_allowed_tokens_do_not(make_knowing_core: Callable[..., EngineCore]) -> None:
+    a = _FIRST_BYTE + ord("a")
+    grammar = regex("aaa")
+    banned = job((20, 21), sampling=sampling(grammar=grammar, banned_sequences=((a,),)))
+    excluded = job((20, 21), sampling=sampling(grammar=grammar, allowed_token_ids=(40, 41)))
+    first, second = run_to_end(make_knowing_core(), [banned, excluded])
+    assert text(first.token_ids[0]) == "aaa"
+    assert second.failure is not None
+    assert "leave no token" in second.failure
+
+
+def test_a_grammar_that_grows_too_complex_fails_its_own_request_only(
+    make_knowing_core: Callable[..., EngineCore],
+) -> None:
+    hostile = regex(r"(.{1,100}){1,100}")
+    jobs = [
+        job((20, 21), max_tokens=200, sampling=sampling(temperature=1.0, seed=1, grammar=hostile), num_sequences=2),
+        job((20, 22), max_tokens=200, sampling=sampling(temperature=1.0, seed=1)),
+    ]
+    failed, other = run_to_end(make_knowing_core(), jobs)
+    assert failed.failure is not None
+    assert "grammar" in failed.failure
+    assert other.failure is None
+    assert len(other.token_ids[0]) == 200
+
+
+def test_a_grammar_without_a_vocabulary_fails(make_core: Callable[..., EngineCore]) -> None:
+    (outcome,) = run_to_end(make_core(), [job((20, 21), sampling=sampling(grammar=regex("a")))])
+    assert outcome.failure is not None
+    assert not outcome.token_ids
+
+
+@pytest.mark.parametrize("width", [VOCAB_SIZE, VOCAB_SIZE - 1, VOCAB_SIZE + 33])
+def test_the_vocabulary_may_be_narrower_or_wider_than_the_logits(width: int) -> None:
+    made = build_tokenizer(VOCABULARY, width, (EOS,))
+    assert made.vocab_size == width + 1
+    assert made.eos_tokens == [EOS]
+    assert build_tokenizer(VOCABULARY, width, ()).eos_tokens == [width]
+
+
+async def test_an_engine_takes_grammars_with_a_vocabulary(checkpoint: Path) -> None:
+    config = NativeConfig(num_threads=1, device="cpu")
+    engine = NativeEngine(checkpoint, config, lambda: VOCABULARY)
+    await engine.start(lambda _: None)
+    try:
+        assert engine.info.takes_grammars
+        for _ in range(2):
+            outcome = await collect(engine.generate(job((20, 21), sampling=sampling(grammar=regex("[ab]{4}")))))
+            assert re.fullmatch("[ab]{4}", text(outcome.token_ids[0]))
+    finally:
+        await engine.close()

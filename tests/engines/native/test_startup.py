@@ -1,0 +1,74 @@
+"""What is decided before a model runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from portico.core.engine import EngineStartError
+from portico.engines.native import startup
+from portico.engines.native.config import NativeConfig
+from portico.engines.native.engine_core import EngineCore
+from portico.engines.native.memory import available_memory, give_back_freed_memory
+from portico.engines.native.startup import build
+from tests.engines.native.conftest import write_checkpoint
+from tests.engines.native.core_driver import run_to_end
+from tests.engines.native.jobs import job
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "stored", "expected"),
+    [
+        ("auto", CPU, "float32", torch.float32),
+        ("auto", CPU, None, torch.float32),
+        ("auto", CPU, "bfloat16", torch.float16),
+        ("auto", CPU, "float16", torch.float16),
+        ("auto", GPU, "float32", torch.bfloat16),
+        ("int8", CPU, "float32", torch.int8),
+        ("float16", CPU, "float32", torch.float16),
+        ("bfloat16", CPU, "float32", torch.bfloat16),
+    ],
+)
+def test_number_formats(name: str, device: torch.device, stored: str | None, expected: torch.dtype) -> None:
+    assert startup._dtype(name, device, stored) is expected
+
+
+def test_without_kernels_weights_are_as_wide_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(startup, "is_supported", lambda: False)
+    assert startup._dtype("auto", CPU, "bfloat16") is torch.float32
+    for name in ("int8", "float16"):
+        with pytest.raises(EngineStartError, match=f"The number format {name} is for x86 CPUs only"):
+            startup._dtype(name, CPU, None)
+
+
+@pytest.mark.parametrize("name", ["int8", "float16"])
+def test_formats_of_products_on_a_cpu_are_refused_on_a_gpu(name: str) -> None:
+    with pytest.raises(EngineStartError, match="x86 CPUs only"):
+        startup._dtype(name, GPU, None)
+
+
+def test_a_checkpoint_of_sixteen_bits_is_held_in_sixteen(tmp_path: Path) -> None:
+    _, ready = build(write_checkpoint(tmp_path, dtype="bfloat16"), NativeConfig(device="cpu"), lambda _: None)
+    assert ready.info.dtype == "float16"
+    assert ready.num_threads == 1
+
+
+def test_eight_bits_count_the_same_parameters(make_core: Callable[..., EngineCore], checkpoint: Path) -> None:
+    infos = [build(checkpoint, NativeConfig(dtype=dtype, device="cpu"), lambda _: None)[1].info for dtype in DTYPES]
+    assert len({info.num_parameters for info in infos}) == 1
+    assert [info.dtype for info in infos] == list(DTYPES)
+    [outcome] = run_to_end(make_core(dtype="int8"), [job(range(20))])
+    assert len(outcome.token_ids[0]) == 8
+
+
+DTYPES = ("float32", "float16", "bfloat16", "int8")
+
+
+def test_memory() -> None:
+    give_back_freed_memory()
+    assert available_memory() > 0
