@@ -42,4 +42,6 @@ $(VENV)/.server: pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.server
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+# TGI's old client asks for an older huggingface_hub than it needs.
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps text-generation
 	touch $@

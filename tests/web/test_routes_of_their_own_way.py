@@ -102,6 +102,7 @@ async def test_operators_routes_are_served_where_operators_listen(bench: Bench) 
     async with open_client(bench, for_operators=False) as client:
         assert "There is no GET /down" in (await client.get("/down")).text
     async with open_client(bench, for_operators=True) as client:
+        assert (await client.head("/down")).status_code == 400
         assert (await client.get("/down")).text == "True"
         assert (await client.get("/down")).text == "False"
 

@@ -109,6 +109,9 @@ class Endpoint:
             body = await read_body(scope, receive, self._context.max_body_bytes)
             chosen = self._path.choose(method, body)
             record.dialect = chosen.dialect.name
+            if scope["method"] == "HEAD" and isinstance(chosen.route.operation, Shutdown):
+                # Whoever asks for a head wants to look, not to act.
+                raise MethodNotAllowed("HEAD", scope["path"], self._path.methods)
             raw = self._describe_request(scope, method, request_id, body)
             refuse = partial(chosen.route.refuse, raw) if chosen.route.refuse else chosen.dialect.refuse
             await _unless_client_leaves(receive, self._answer(chosen, raw, sender, record))

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import portico
 from portico.core.events import FinishReason
 from portico.core.grammar import Grammar, GrammarKind, Vocabulary
 from portico.engines.native.config import NativeConfig
 from portico.engines.native.engine import NativeEngine
 from portico.engines.native.engine_core import EngineCore
-from portico.engines.native.grammar import build_tokenizer
+from portico.engines.native.grammar import Constraint, build_tokenizer
 from portico.text.grammar import prepare_grammar
+from portico.text.tokenizer import Tokenizer
 from tests.engines.native.conftest import VOCAB_SIZE
-from tests.engines.native.core_driver import run_to_end
-from tests.engines.native.jobs import collect, job, sampling
+from tests.engines.native.core_driver import deliver, drain, run_to_end
+from tests.engines.native.jobs import Outcome, collect, job, sampling
 
 EOS = 3
 _FIRST_BYTE = 16
@@ -185,6 +189,46 @@ def test_a_grammar_that_grows_too_complex_fails_its_own_request_only(
     assert "grammar" in failed.failure
     assert other.failure is None
     assert len(other.token_ids[0]) == 200
+
+
+def test_jobs_are_aborted_while_their_grammars_are_compiled(
+    make_knowing_core: Callable[..., EngineCore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    core = make_knowing_core()
+    compile_soon, may_go_on = core.grammars.compile, threading.Event()
+
+    def compile_later(grammar: Grammar) -> Constraint:
+        assert may_go_on.wait(30)
+        return compile_soon(grammar)
+
+    monkeypatch.setattr(core.grammars, "compile", compile_later)
+    outcomes = {handle: Outcome() for handle in range(3)}
+    for handle in range(2):
+        core.add(handle, job((20, 21), num_sequences=2, sampling=sampling(grammar=regex(f"[a-c]{{{handle + 2}}}"))))
+    core.add(2, job((20, 22), max_tokens=4))
+    while not outcomes[2].finished:
+        deliver(core.step(), outcomes)
+    assert core.has_work
+    core.abort(0, None)
+    core.abort(1, 0)
+    may_go_on.set()
+    drain(core, outcomes)
+    assert not core.jobs
+    assert outcomes[0] == Outcome()
+    assert set(outcomes[1].finished) == {1}
+    assert re.fullmatch("[a-c]{3}", text(outcomes[1].token_ids[1]))
+
+
+def test_a_definition_is_used_where_it_reads_the_tokens_alike() -> None:
+    tokenizer = Tokenizer.load(Path(portico.__file__).parent / "demo" / "checkpoint")
+    known = tokenizer.vocabulary
+    size = tokenizer.vocab_size
+    written = '{"temperature": 3}'
+    spelt = tokenizer.encode(written, add_special_tokens=False)
+    assert build_tokenizer(known, size, (0,)).tokenize_str(written) == list(spelt)
+    for changed in (replace(known, definition="{}"), replace(known, tokens=(*known.tokens[:-9], b"other", *[b""] * 8))):
+        made = build_tokenizer(changed, size, (0,))
+        assert made.decode_str(made.tokenize_str(written)) == written
 
 
 def test_a_grammar_without_a_vocabulary_fails(make_core: Callable[..., EngineCore]) -> None:

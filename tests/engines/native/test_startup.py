@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from tests.engines.native.conftest import write_checkpoint
 from tests.engines.native.core_driver import run_to_end
 from tests.engines.native.jobs import job
 
+DTYPES = ("float32", "float16", "bfloat16", "int8")
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
 
@@ -53,7 +55,10 @@ def test_formats_of_products_on_a_cpu_are_refused_on_a_gpu(name: str) -> None:
 
 
 def test_a_checkpoint_of_sixteen_bits_is_held_in_sixteen(tmp_path: Path) -> None:
-    _, ready = build(write_checkpoint(tmp_path, dtype="bfloat16"), NativeConfig(device="cpu"), lambda _: None)
+    path = write_checkpoint(tmp_path)
+    config = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps(config | {"dtype": "bfloat16"}))
+    _, ready = build(path, NativeConfig(device="cpu"), lambda _: None)
     assert ready.info.dtype == "float16"
     assert ready.num_threads == 1
 
@@ -64,9 +69,6 @@ def test_eight_bits_count_the_same_parameters(make_core: Callable[..., EngineCor
     assert [info.dtype for info in infos] == list(DTYPES)
     [outcome] = run_to_end(make_core(dtype="int8"), [job(range(20))])
     assert len(outcome.token_ids[0]) == 8
-
-
-DTYPES = ("float32", "float16", "bfloat16", "int8")
 
 
 def test_memory() -> None:

@@ -1,4 +1,4 @@
-"""The OpenAI dialect: chat completions, completions and models, with the sampling fields that open servers add.
+"""The OpenAI dialect: chat completions, completions, responses and models, with the sampling fields that open servers add.
 
 Source: OpenAI API reference.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
-from portico.core.dialect import Claim, Describe, Dialect, Generate, MetricAlias, Reply, Route
+from portico.core.dialect import Claim, Describe, Dialect, Generate, MetricAlias, Reply, Route, Tokenize
 from portico.core.errors import PorticoError
 from portico.core.ledger import Ledger
 from portico.dialects.openai.decode import decode_chat, decode_completion, decode_invocation, is_invocation
@@ -18,6 +18,8 @@ from portico.dialects.openai.models import list_models, retrieve_model
 from portico.dialects.openai.profile import DOCUMENTED as DOCUMENTED
 from portico.dialects.openai.profile import Profile as Profile
 from portico.dialects.openai.response_format import JSON_SCHEMA, RESPONSE_FORMAT, STRUCTURED_OUTPUTS
+from portico.dialects.openai.responses.decode import decode_input_tokens, decode_response
+from portico.dialects.openai.responses.ledgers import INPUT_TOKENS, REASONING, RESPONSE, TEXT
 
 _CLAIM = Claim(is_invocation, "`messages` or `prompt`")
 
@@ -53,6 +55,8 @@ def dialect(profile: Profile = DOCUMENTED) -> Dialect:
             Route("POST", "/v1/chat/completions", Generate(partial(decode_chat, profile=profile))),
             Route("POST", "/v1/completions", Generate(partial(decode_completion, profile=profile))),
             Route("POST", "/invocations", Generate(partial(decode_invocation, profile=profile)), _CLAIM),
+            Route("POST", "/v1/responses", Generate(partial(decode_response, profile=profile))),
+            Route("POST", "/v1/responses/input_tokens", Tokenize(decode_input_tokens)),
             Route("GET", "/v1/models", Describe(list_models)),
             Route("GET", "/v1/models/{model:path}", Describe(retrieve_model)),
         )

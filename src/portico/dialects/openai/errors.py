@@ -51,10 +51,15 @@ def refuse(error: PorticoError) -> Reply:
 
 def encode_error(error: PorticoError) -> bytes:
     """The error object, as it stands in a stream too."""
+    return wire.encode_json({"error": error_fields(error)})
+
+
+def error_fields(error: PorticoError) -> dict[str, str | None]:
+    """What the error object has."""
     _, kind, code = _row(error)
     if isinstance(error, wire.SchemaMismatch) and error.is_missing:
         code = "missing_required_parameter"
-    return wire.encode_json({"error": {"message": str(error), "type": kind, "param": _param(error), "code": code}})
+    return {"message": str(error), "type": kind, "param": _param(error), "code": code}
 
 
 def _row(error: PorticoError) -> tuple[int, str, str | None]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from portico.engines.native.grammar import Constraint, GrammarCompiler, GrammarError
+from portico.engines.native.grammar import Constraint, GrammarCompiler
 from portico.engines.native.sequence import Job
 
 # Seconds that an engine without other work waits for a grammar before it looks for messages again.
@@ -48,18 +48,15 @@ class Compilation:
         self._entries[job.handle] = _Entry(job, self._executor.submit(self._compiler.compile, grammar))
         return True
 
-    def abort(self, handle: int, index: int | None) -> bool:
-        """Ends one sequence of a job that waits, or all; False if the job does not wait."""
-        entry = self._entries.get(handle)
-        if entry is None:
-            return False
+    def abort(self, handle: int, index: int | None) -> None:
+        """Ends one sequence of a job that waits, or all; with the last one the job waits no more."""
+        entry = self._entries[handle]
         entry.aborted |= set(range(entry.job.request.num_sequences)) if index is None else {index}
         if len(entry.aborted) == entry.job.request.num_sequences:
             entry.future.cancel()
             del self._entries[handle]
-        return True
 
-    def take_ready(self, *, waits: bool) -> Iterator[tuple[Job, frozenset[int], GrammarError | None]]:
+    def take_ready(self, *, waits: bool) -> Iterator[tuple[Job, frozenset[int], BaseException | None]]:
         """The jobs that can run or have failed, with the sequences that were aborted; it waits a moment if told to."""
         if waits:
             futures = [entry.future for entry in self._entries.values()]
@@ -69,6 +66,4 @@ class Compilation:
             error = entry.future.exception()
             if error is None:
                 entry.job.constraint = entry.future.result()
-            elif not isinstance(error, GrammarError):
-                raise error
             yield entry.job, frozenset(entry.aborted), error

@@ -63,12 +63,15 @@ class EngineCore:
     def abort(self, handle: int, index: int | None) -> None:
         """Ends one sequence or the whole job without further events; unknown ones have ended already."""
         job = self.jobs.get(handle)
-        if job is not None:
-            if not self._compilation.abort(handle, index):
-                self._scheduler.abort(job, index)
-            elif self._compilation.has(handle):
-                return
-            self._drop_if_ended(job)
+        if job is None:
+            return
+        if self._compilation.has(handle):
+            self._compilation.abort(handle, index)
+            if not self._compilation.has(handle):
+                del self.jobs[handle]
+            return
+        self._scheduler.abort(job, index)
+        self._drop_if_ended(job)
 
     def step(self) -> StepDone:
         """Runs one step, if there is anything to do, and gives all that happened since the last."""
@@ -95,7 +98,7 @@ class EngineCore:
         for job, aborted, error in self._compilation.take_ready(waits=not self._scheduler.has_work):
             if error is not None:
                 self.jobs.pop(job.handle)
-                self._done.failed.append((job.handle, str(error)))
+                self._done.failed.append((job.handle, f"The engine failed on this request: {error}"))
                 continue
             self._scheduler.add(job)
             for index in aborted:

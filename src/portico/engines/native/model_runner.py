@@ -142,7 +142,7 @@ class ModelRunner:
         return groups
 
     def _first_block(self, sequence: Sequence, num_blocks: int) -> int | None:
-        """Where to read so many blocks at once if the sequence's lie behind each other; those behind them are masked."""
+        """Where to read so many blocks at once, if the sequence's lie behind each other; the surplus is masked."""
         table = sequence.block_table
         first = table[0]
         is_run = table == list(range(first, first + len(table)))

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,6 +21,7 @@ from portico.engines.native.grammar import Constraint, GrammarMasks
 from portico.engines.native.logprobs import token_logprobs
 from portico.engines.native.restriction import Restriction, is_restricted
 from portico.engines.native.sequence import Sequence
+from portico.engines.native.token_counts import TokenCounts
 from portico.engines.native.watermark import green_ids
 
 
@@ -39,7 +41,7 @@ class SamplerState:
         bias: token ids [n] and what is added to their logits [n].
         restriction: None when every token may be drawn.
         stop_ids: [n] the stop tokens, to be forbidden before `min_tokens`.
-        prompt_counts, output_counts: [vocab] float32 occurrences, kept only for penalties.
+        counts: of the tokens so far, kept only for penalties.
         constraint: where the sequence is in its grammar; None for free text.
     """
 
@@ -47,8 +49,7 @@ class SamplerState:
     bias: tuple[Tensor, Tensor] | None
     restriction: Restriction | None
     stop_ids: Tensor | None
-    prompt_counts: Tensor | None
-    output_counts: Tensor | None
+    counts: TokenCounts | None
     constraint: Constraint | None = None
 
 
@@ -78,8 +79,8 @@ class Sampler:
             scores = logits
             token_ids = warpers.best_ids(logits)
         for row, token_id in zip(rows, token_ids, strict=True):
-            if row.state.output_counts is not None:
-                row.state.output_counts[token_id] += 1
+            if row.state.counts is not None:
+                row.state.counts.add(token_id)
         found = self._logprobs(logits, scores, rows, token_ids)
         return [Draw(token_id, found.get(index)) for index, token_id in enumerate(token_ids)]
 
@@ -107,12 +108,8 @@ class Sampler:
             restriction = Restriction(sampling, self._vocab_size, self._device)
         beginning = sequence.job.constraint
         constraint = None if beginning is None else beginning.fork()
-        state = SamplerState(generator, bias, restriction, stop_ids, None, None, constraint)
-        if _has_penalties(sequence):
-            prompt = torch.tensor(request.token_ids, device=self._device)
-            state.prompt_counts = torch.bincount(prompt, minlength=self._vocab_size).float()
-            state.output_counts = torch.zeros(self._vocab_size, device=self._device)
-        return state
+        counts = TokenCounts(request.token_ids, request.max_tokens) if _has_penalties(sequence) else None
+        return SamplerState(generator, bias, restriction, stop_ids, counts, constraint)
 
     def _process(self, logits: Tensor, rows: list[_Row]) -> Tensor:
         scores = logits.clone()
@@ -128,7 +125,7 @@ class Sampler:
                 green = green_ids(watermark, row.sequence.token_ids[-1], self._vocab_size).to(self._device)
                 scores[row.place, green] += watermark.delta
         self._constrain(scores, logits, rows)
-        scores = self._penalise(scores, [row for row in rows if row.state.output_counts is not None])
+        self._penalise(scores, rows)
         return self._warp(scores, [row for row in rows if row.state.generator is not None])
 
     def _constrain(self, scores: Tensor, logits: Tensor, rows: list[_Row]) -> None:
@@ -138,31 +135,38 @@ class Sampler:
             is_strict = [each.sampling.allowed_token_ids is not None for each in requests]
             self._masks.restrict(scores, logits, constrained, is_strict)
 
-    def _penalise(self, scores: Tensor, rows: list[_Row]) -> Tensor:
-        if not rows:
-            return scores
-        samplings = [row.sequence.job.request.sampling for row in rows]
+    def _penalise(self, scores: Tensor, rows: list[_Row]) -> None:
+        counted = [(row, row.state.counts) for row in rows if row.state.counts is not None]
+        if not counted:
+            return
+        sizes = [counts.size for _, counts in counted]
+        samplings = [row.sequence.job.request.sampling for row, _ in counted]
 
-        def column(values: list[float]) -> Tensor:
-            return torch.tensor(values, device=self._device).unsqueeze(1)
+        def joined(parts: list[np.ndarray[Any, Any]]) -> Tensor:
+            return torch.from_numpy(np.concatenate(parts)).to(self._device)
 
-        indices = torch.tensor([row.place for row in rows], device=self._device)
-        scores[indices] = warpers.penalise(
-            scores[indices],
-            torch.stack([row.state.prompt_counts for row in rows if row.state.prompt_counts is not None]),
-            torch.stack([row.state.output_counts for row in rows if row.state.output_counts is not None]),
-            column([each.repetition_penalty for each in samplings]),
-            column([each.presence_penalty for each in samplings]),
-            column([each.frequency_penalty for each in samplings]),
-            column([each.frequency_penalty_is_relative for each in samplings]),
+        def spread(values: list[float]) -> Tensor:
+            return torch.from_numpy(np.repeat(np.array(values, dtype=np.float32), sizes)).to(self._device)
+
+        places = spread([row.place for row, _ in counted]).long()
+        ids = joined([counts.ids[: counts.size] for _, counts in counted])
+        scores[places, ids] = warpers.penalise(
+            scores[places, ids],
+            joined([counts.prompt[: counts.size] for _, counts in counted]),
+            joined([counts.output[: counts.size] for _, counts in counted]),
+            spread([counts.num_tokens for _, counts in counted]),
+            spread([each.repetition_penalty for each in samplings]),
+            spread([each.presence_penalty for each in samplings]),
+            spread([each.frequency_penalty for each in samplings]),
+            spread([each.frequency_penalty_is_relative for each in samplings]).bool(),
         )
-        return scores
 
     def _warp(self, scores: Tensor, rows: list[_Row]) -> Tensor:
         settings = [(row.place, row.sequence.job.request.sampling) for row in rows]
+        temperatures = torch.ones(len(scores), 1)
         for index, sampling in settings:
-            if sampling.temperature != 1:
-                scores[index] /= sampling.temperature
+            temperatures[index] = sampling.temperature
+        scores = scores.div_(temperatures.to(self._device))
         steps: tuple[tuple[Callable[[Tensor, Tensor], Tensor], list[tuple[int, float]]], ...] = (
             (warpers.keep_top_k, [(index, each.top_k) for index, each in settings if each.top_k]),
             (warpers.keep_top_p, [(index, each.top_p) for index, each in settings if each.top_p < 1]),
@@ -170,7 +174,9 @@ class Sampler:
             (warpers.keep_min_p, [(index, each.min_p) for index, each in settings if each.min_p > 0]),
         )
         for warp, asked in steps:
-            if asked:
+            if len(asked) == len(scores):
+                scores = warp(scores, torch.tensor([value for _, value in asked], device=self._device))
+            elif asked:
                 indices = torch.tensor([index for index, _ in asked], device=self._device)
                 values = torch.tensor([value for _, value in asked], device=self._device)
                 scores[indices] = warp(scores[indices], values)
@@ -221,7 +227,7 @@ def _needs_processing(row: _Row) -> bool:
         or state.bias is not None
         or state.restriction is not None
         or state.constraint is not None
-        or state.output_counts is not None
+        or state.counts is not None
         or row.sequence.job.request.sampling.watermark is not None
         or (state.stop_ids is not None and row.sequence.num_output_tokens < row.sequence.job.request.min_tokens)
     )

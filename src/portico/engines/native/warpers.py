@@ -16,6 +16,7 @@ def penalise(
     scores: Tensor,
     prompt_counts: Tensor,
     output_counts: Tensor,
+    num_tokens: Tensor,
     repetition: Tensor,
     presence: Tensor,
     frequency: Tensor,
@@ -24,17 +25,16 @@ def penalise(
     """Repetition penalty over prompt and output (Keskar et al., arXiv 1909.05858), then presence and frequency.
 
     Args:
-        scores: [rows, vocab].
-        prompt_counts: [rows, vocab] occurrences in the prompt.
-        output_counts: [rows, vocab] occurrences in the output.
-        repetition, presence, frequency: [rows, 1].
-        is_relative: [rows, 1] bool; the frequency penalty counts prompt and output and is divided by their length, as
-            TGI does.
+        scores: [n] of tokens that occurred, of whatever sequences; others have no penalty.
+        prompt_counts, output_counts: [n] occurrences of each in the prompt and the output of its sequence.
+        num_tokens: [n] length of both together.
+        repetition, presence, frequency: [n] penalties of its sequence.
+        is_relative: [n] bool; the frequency penalty counts prompt and output and is divided by their length, as TGI
+            does.
     """
-    counts = prompt_counts + output_counts
-    scores = torch.where(counts > 0, torch.where(scores < 0, scores * repetition, scores / repetition), scores)
+    scores = torch.where(scores < 0, scores * repetition, scores / repetition)
     scores = scores - presence * (output_counts > 0)
-    shares = counts / counts.sum(1, keepdim=True)
+    shares = (prompt_counts + output_counts) / num_tokens
     return scores - frequency * torch.where(is_relative, shares, output_counts)
 
 

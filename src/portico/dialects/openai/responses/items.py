@@ -1,0 +1,95 @@
+"""The items that an answer's output consists of, and the events that tell of them.
+
+Source: OpenAI API reference, "The response object" and "Streaming events".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from portico.core.events import ToolCall
+
+# Fields of an event, in the order in which they are sent; its number is added by the sender.
+Fields = dict[str, Any]
+
+
+class Output:
+    """The output while it comes: reasoning, messages and function calls, one after another.
+
+    Methods give the events of what they are told. An item that is open goes on until another kind comes.
+    """
+
+    def __init__(self, request_id: str) -> None:
+        self._request_id = request_id
+        self.items: list[Fields] = []
+        self._pieces: list[str] = []
+        self._open = ""
+
+    def reason(self, text: str) -> Iterator[Fields]:
+        """More reasoning."""
+        yield from self._begin("reasoning", "rs", {"summary": [], "content": []}, {"type": "reasoning_text", "text": ""})
+        self._pieces.append(text)
+        yield {"type": "response.reasoning_text.delta", **self._place(), "delta": text}
+
+    def write(self, text: str) -> Iterator[Fields]:
+        """More text."""
+        yield from self._begin("message", "msg", {"role": "assistant", "content": []}, _text_part(""))
+        self._pieces.append(text)
+        yield {"type": "response.output_text.delta", **self._place(), "delta": text, "logprobs": []}
+
+    def call(self, call: ToolCall) -> Iterator[Fields]:
+        """A function call, which is whole."""
+        yield from self.close("completed")
+        item = self._add("function_call", "fc", {"call_id": call.id, "name": call.name, "arguments": ""})
+        place = {"item_id": item["id"], "output_index": len(self.items) - 1}
+        yield self._added(item)
+        item |= {"arguments": call.arguments, "status": "completed"}
+        yield {"type": "response.function_call_arguments.delta", **place, "delta": call.arguments}
+        done = {"name": call.name, "arguments": call.arguments}
+        yield {"type": "response.function_call_arguments.done", **place, **done}
+        yield self._done(item)
+
+    def close(self, status: str) -> Iterator[Fields]:
+        """The end of the item that is open, if one is."""
+        kind, self._open = self._open, ""
+        if not kind:
+            return
+        text = "".join(self._pieces)
+        self._pieces = []
+        item = self.items[-1]
+        is_message = kind == "message"
+        part = _text_part(text) if is_message else {"type": "reasoning_text", "text": text}
+        item |= {"content": [part], "status": status}
+        name = "output_text" if is_message else "reasoning_text"
+        extra = {"logprobs": []} if is_message else {}
+        yield {"type": f"response.{name}.done", **self._place(), "text": text, **extra}
+        yield {"type": "response.content_part.done", **self._place(), "part": part}
+        yield self._done(item)
+
+    def _begin(self, kind: str, prefix: str, fields: Fields, part: Fields) -> Iterator[Fields]:
+        if self._open == kind:
+            return
+        yield from self.close("completed")
+        self._open = kind
+        item = self._add(kind, prefix, fields)
+        yield self._added(item)
+        yield {"type": "response.content_part.added", **self._place(), "part": part}
+
+    def _add(self, kind: str, prefix: str, fields: Fields) -> Fields:
+        item = {"id": f"{prefix}_{self._request_id}_{len(self.items)}", "type": kind, "status": "in_progress", **fields}
+        self.items.append(item)
+        return item
+
+    def _place(self) -> Fields:
+        return {"item_id": self.items[-1]["id"], "output_index": len(self.items) - 1, "content_index": 0}
+
+    def _added(self, item: Fields) -> Fields:
+        return {"type": "response.output_item.added", "output_index": len(self.items) - 1, "item": dict(item)}
+
+    def _done(self, item: Fields) -> Fields:
+        return {"type": "response.output_item.done", "output_index": len(self.items) - 1, "item": dict(item)}
+
+
+def _text_part(text: str) -> Fields:
+    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}

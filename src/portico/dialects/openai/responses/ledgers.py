@@ -1,0 +1,77 @@
+"""What happens to every field of the Responses API."""
+
+from __future__ import annotations
+
+from portico.core.ledger import Entry, Ledger, honoured, neutral, refused
+
+_NO_STORE = "responses are not stored; send the whole conversation in `input`."
+
+_PROMPT: tuple[Entry, ...] = (
+    honoured("model", "may be absent: the served model"),
+    honoured("input", "text, or items: messages of text, function calls and their outputs, reasoning"),
+    honoured("instructions", "the system message before the others"),
+    honoured("reasoning"),
+    honoured("text"),
+    honoured("tools", "functions; `strict` needs a forced call and is false where absent"),
+    honoured("tool_choice", "`none`, `auto`, `required`, a function or allowed tools, as in /v1/chat/completions"),
+    honoured("parallel_tool_calls", "with false the answer ends with its first call"),
+    neutral("truncation", "a conversation that is too long is refused.", "disabled"),
+    refused("previous_response_id", _NO_STORE),
+    refused("conversation", _NO_STORE),
+)
+
+RESPONSE = Ledger(
+    "POST /v1/responses",
+    "",
+    (
+        *_PROMPT,
+        honoured("max_output_tokens", "cut to what fits the context, and to the checkpoint's `max_new_tokens`"),
+        honoured("temperature", "0 to 2; 0 is greedy; absent: the checkpoint's, else 1"),
+        honoured("top_p", "greater than 0, up to 1; absent: the checkpoint's, else 1"),
+        honoured("stream", "the events of messages, reasoning and function calls"),
+        honoured("metadata", "a remark, repeated in the answer"),
+        honoured("user", "a remark, repeated in the answer"),
+        neutral("safety_identifier", "a remark for the provider's records"),
+        neutral("prompt_cache_key", "a hint for speed"),
+        neutral("prompt_cache_options", "a hint for speed"),
+        neutral("prompt_cache_retention", "a hint for speed"),
+        neutral("stream_options", "events are not padded.", {}, {"include_obfuscation": False}),
+        neutral("store", _NO_STORE, False),
+        neutral("background", "answers are given at once.", False),
+        neutral("service_tier", "there is one tier.", "auto", "default"),
+        neutral("include", "there is nothing further to include.", [], ["reasoning.encrypted_content"]),
+        neutral("top_logprobs", "log-probabilities are on the other routes.", 0),
+        refused("access_programs", "there are none."),
+        refused("background_options", "answers are given at once."),
+        refused("context_management", "conversations are not edited."),
+        refused("image", "answers are text."),
+        refused("max_tool_calls", "the server calls no tools by itself."),
+        refused("moderation", "answers are not moderated."),
+        refused("prompt", "there are no stored prompts."),
+    ),
+)
+
+INPUT_TOKENS = Ledger(
+    "POST /v1/responses/input_tokens", "", (*_PROMPT, refused("personality", "the model has one personality."))
+)
+
+REASONING = Ledger(
+    "reasoning",
+    "reasoning",
+    (
+        honoured("effort", "the chat template may read it, and with `none` `enable_thinking` as false"),
+        neutral("summary", "reasoning is given whole where there is any, without a summary"),
+        neutral("generate_summary", "reasoning is given whole where there is any, without a summary"),
+        neutral("context", "reasoning of earlier turns is in `input`.", "auto"),
+        neutral("mode", "there is one mode.", "standard"),
+    ),
+)
+
+TEXT = Ledger(
+    "text",
+    "text",
+    (
+        honoured("format", "`text`, `json_object`, or `json_schema`, which is enforced"),
+        neutral("verbosity", "the length of answers cannot be steered.", "medium"),
+    ),
+)
