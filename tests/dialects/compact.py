@@ -12,6 +12,7 @@ from portico.core import errors
 from portico.core.errors import PorticoError
 from portico.core.events import (
     Alternative,
+    Apart,
     Delta,
     Event,
     Finished,
@@ -43,12 +44,11 @@ def event(form: Sequence[Any]) -> Event:
             return Prefilled(parts[0], _at(parts, 1, 0), tuple(token(each) for each in _at(parts, 2, ())))
         case "delta":
             given = _at(parts, 2, (1,))
-            told_apart = dict(_at(parts, 3, {}))
-            told_apart["calls"] = tuple(ToolCall(*each) for each in told_apart.get("calls", ()))
+            apart = _apart(parts[3]) if len(parts) > 3 else None
             if all(isinstance(each, int) for each in given):
-                return Delta(parts[0], parts[1], tuple(given), (), **told_apart)
+                return Delta(parts[0], parts[1], tuple(given), (), apart)
             tokens = tuple(token(each) for each in given)
-            return Delta(parts[0], parts[1], tuple(each.id for each in tokens), tokens, **told_apart)
+            return Delta(parts[0], parts[1], tuple(each.id for each in tokens), tokens, apart)
         case "finished":
             reason = FinishReason(_at(parts, 1, "stop"))
             return Finished(parts[0], reason, _at(parts, 2, None), _at(parts, 3, SEED), TIMINGS)
@@ -99,6 +99,11 @@ def _alternative(form: Sequence[Any] | dict[str, Any]) -> Alternative:
     if not isinstance(form, dict):
         form = dict(zip(("id", "text", "logprob"), form, strict=False))
     return Alternative(form["id"], form["text"], _raw(form), form["logprob"], form.get("special", False))
+
+
+def _apart(form: dict[str, Any]) -> Apart:
+    calls = tuple(ToolCall(*each) for each in form.get("calls", ()))
+    return Apart(form.get("reasoning", ""), calls, form.get("num_reasoning_tokens", 0))
 
 
 def _raw(form: dict[str, Any]) -> bytes:

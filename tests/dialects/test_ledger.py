@@ -137,11 +137,17 @@ def test_the_ledgers_cover_the_official_client() -> None:
     from openai.types import completion_create_params
     from openai.types.chat import chat_completion_stream_options_param
     from openai.types.chat import completion_create_params as chat_create_params
+    from openai.types.responses import input_token_count_params, response_create_params, response_text_config_param
+    from openai.types.shared_params import reasoning
 
     documented: dict[str, set[str]] = {
         "POST /v1/chat/completions": _fields(chat_create_params, "CompletionCreateParamsBase"),
         "POST /v1/completions": _fields(completion_create_params, "CompletionCreateParamsBase"),
         "stream_options": _fields(chat_completion_stream_options_param, "ChatCompletionStreamOptionsParam"),
+        "POST /v1/responses": _fields(response_create_params, "ResponseCreateParamsBase"),
+        "POST /v1/responses/input_tokens": _fields(input_token_count_params, "InputTokenCountParams"),
+        "reasoning": _fields(reasoning, "Reasoning"),
+        "text": _fields(response_text_config_param, "ResponseTextConfigParam"),
     }
     for ledger in load_dialect("openai").ledgers:
         missing = documented.get(ledger.title, set()) - {entry.field for entry in ledger.entries} - {"stream"}

@@ -8,15 +8,14 @@ import pytest
 
 from portico.core.errors import InvalidGrammar, UnsupportedParameter
 from portico.core.grammar import Grammar, GrammarKind
-from portico.core.request import GenerationRequest, TextPrompt
-from tests.requests import GREEDY, request
+from portico.core.request import GenerationRequest
+from tests.requests import make_request
 from tests.service.conftest import Bench
 
 
 def constrained(pattern: str) -> GenerationRequest:
     """A request whose output must match a regular expression."""
-    grammar = Grammar(GrammarKind.REGEX, pattern, "pattern")
-    return request(prompts=(TextPrompt("a", add_special_tokens=False),), sampling=replace(GREEDY, grammar=grammar))
+    return make_request(sampling={"grammar": Grammar(GrammarKind.REGEX, pattern, "pattern")})
 
 
 async def test_the_engine_gets_checked_rules(bench: Bench) -> None:

@@ -51,7 +51,10 @@ async def test_the_parts_of_a_delta_come_in_order(bench: Bench) -> None:
     text = f"<think>a</think>b{CALL}c"
     events = await collect(await bench.start(text, answer_format=FORMAT, tokens_per_step=1000), ask())
     deltas = [event for event in events if isinstance(event, Delta)]
-    assert [(delta.reasoning, delta.text, len(delta.calls)) for delta in deltas] == [("a", "b", 1), ("", "c", 0)]
+    first, second = deltas
+    assert first.apart is not None
+    assert (first.apart.reasoning, first.text, len(first.apart.calls)) == ("a", "b", 1)
+    assert (second.text, second.apart) == ("c", None)
     assert [bool(delta.token_ids) for delta in deltas] == [True, False]
 
 

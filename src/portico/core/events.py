@@ -87,24 +87,32 @@ class ToolCall:
 
 
 @dataclass(frozen=True, slots=True)
+class Apart:
+    """What stands apart from the text: reasoning before it, calls after it, each of them whole.
+
+    `num_reasoning_tokens` are those of the delta's tokens that reasoning was made of.
+    """
+
+    reasoning: str
+    calls: tuple[ToolCall, ...]
+    num_reasoning_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
 class Delta:
     """New output of one choice.
 
     `text` is what a reader may see now: it can lag behind the tokens while a character is incomplete, or a stop string
     or markup is possible. `tokens` is filled when `OutputOptions.token_details` was asked for.
-
-    Where `OutputOptions.markup` asks for it, `reasoning` is told apart from the text (it comes before the text of the
-    same delta), and so are `calls` (they come after it), each of them whole. `num_reasoning_tokens` are those of
-    `token_ids` that reasoning was made of.
+    `apart` is there where `OutputOptions.markup` asks for something to be told apart, and there is any.
     """
 
     index: int
     text: str
     token_ids: tuple[int, ...]
     tokens: tuple[Token, ...]
-    reasoning: str = ""
-    calls: tuple[ToolCall, ...] = ()
-    num_reasoning_tokens: int = 0
+    # One field, since a delta is made for every token.
+    apart: Apart | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +145,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One complete answer; `reasoning` and `calls` are those of its deltas."""
+    """One complete answer; `reasoning` and `calls` are those of its deltas, one after another."""
 
     index: int
     text: str
@@ -179,7 +187,8 @@ class UsageCounter:
         match event:
             case Delta():
                 self.num_output_tokens += len(event.token_ids)
-                self.num_reasoning_tokens += event.num_reasoning_tokens
+                if event.apart is not None:
+                    self.num_reasoning_tokens += event.apart.num_reasoning_tokens
             case Started():
                 self.num_prompt_tokens = sum(event.num_prompt_tokens)
             case Prefilled():
@@ -224,6 +233,7 @@ def fold(events: Iterable[Event]) -> Result:
 
 
 def _fold_choice(deltas: list[Delta], finished: Finished) -> Choice:
+    apart = [delta.apart for delta in deltas if delta.apart is not None]
     return Choice(
         index=finished.index,
         text="".join(delta.text for delta in deltas),
@@ -233,6 +243,6 @@ def _fold_choice(deltas: list[Delta], finished: Finished) -> Choice:
         stop=finished.stop,
         seed=finished.seed,
         timings=finished.timings,
-        reasoning="".join(delta.reasoning for delta in deltas),
-        calls=tuple(call for delta in deltas for call in delta.calls),
+        reasoning="".join(each.reasoning for each in apart),
+        calls=tuple(call for each in apart for call in each.calls),
     )

@@ -26,7 +26,7 @@ _ENTRIES = (
     honoured("choice", "a list of texts, of which the output is one"),
     honoured("grammar", "Lark rules with `start`, or EBNF (`root ::= ...`)"),
     honoured("json_object", "any JSON object"),
-    refused("structural_tag", "parts of an output are not told apart; `json`, `regex` and `grammar` hold for all of it."),
+    refused("structural_tag", "parts of an output are not told apart; `json` and the like hold for all of it."),
     honoured("whitespace_pattern", "with JSON: what may stand between its tokens; absent: up to 32 of any space"),
     honoured("disable_any_whitespace", "with JSON: nothing stands between its tokens"),
     neutral("disable_additional_properties", "say so in the schema: `additionalProperties` false.", False),

@@ -87,22 +87,24 @@ class ChoiceText:
     def feed(self, event: TokensGenerated, timings: Timings) -> list[Event]:
         """New tokens: a delta, and the end, with these timings, when a stop string is complete."""
         text, token_ids, tokens = "", [], []
+        parts = self._parts
         matched: str | None = None
+        is_over = False
         for position, token_id in enumerate(event.token_ids):
             self._num_tokens += 1
             piece = self._detokenize(token_id)
             visible, matched = self._stop_strings.feed(piece, self._num_tokens > self._stopping.min_tokens)
-            if self._parts is None:
+            if parts is None:
                 text += visible
             else:
-                self._parts.feed(visible)
+                parts.feed(visible)
             token_ids.append(token_id)
             if self._wants_tokens:
                 logprobs = event.logprobs[position] if event.logprobs else None
                 tokens.append(self._reader.describe(token_id, piece, logprobs))
-            if matched is not None or self._is_ended_by_call:
+            is_over = matched is not None or (parts is not None and parts.is_ended)
+            if is_over:
                 break
-        is_over = matched is not None or self._is_ended_by_call
         events = self._deltas(text, tuple(token_ids), tuple(tokens), is_over)
         if is_over:
             self.is_finished = True
@@ -130,10 +132,6 @@ class ChoiceText:
         text = visible + self._stop_strings.flush()
         events = self._deltas(text, (), (), is_over=True)
         return [*events, Finished(self._index, FinishReason.ABORT, None, self._seed, timings)]
-
-    @property
-    def _is_ended_by_call(self) -> bool:
-        return self._parts is not None and self._parts.is_ended
 
     def _deltas(self, text: str, token_ids: tuple[int, ...], tokens: tuple[Token, ...], is_over: bool) -> list[Event]:
         """What is new, in the order of the text; nothing is held back once the choice is over."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 
-from portico.core.events import Delta, Token, ToolCall
+from portico.core.events import Apart, Delta, Token, ToolCall
 from portico.text.answer_format import AnswerPart, AnswerReader
 from portico.text.reasoning import Reasoning
 from portico.text.tool_parsers.format import ParsedCall
@@ -18,6 +18,12 @@ class _Draft:
     reasoning: str = ""
     text: str = ""
     calls: list[ToolCall] = field(default_factory=list)
+
+    def apart(self, num_reasoning_tokens: int) -> Apart | None:
+        """What is not text, if there is any."""
+        if not self.reasoning and not self.calls and not num_reasoning_tokens:
+            return None
+        return Apart(self.reasoning, tuple(self.calls), num_reasoning_tokens)
 
 
 class ChoiceParts:
@@ -51,19 +57,10 @@ class ChoiceParts:
     def take(self, token_ids: tuple[int, ...], tokens: tuple[Token, ...]) -> list[Delta]:
         """What has come since the last time; the first delta has the tokens."""
         drafts, self._drafts = self._drafts, [_Draft()]
-        first = Delta(
-            index=self._index,
-            text=drafts[0].text,
-            token_ids=token_ids,
-            tokens=tokens,
-            reasoning=drafts[0].reasoning,
-            calls=tuple(drafts[0].calls),
-            num_reasoning_tokens=self._num_reasoning_tokens,
-        )
-        self._num_reasoning_tokens = 0
-        others = [Delta(self._index, each.text, (), (), each.reasoning, tuple(each.calls)) for each in drafts[1:]]
-        is_empty = not (token_ids or first.text or first.reasoning or first.calls)
-        return others if is_empty else [first, *others]
+        num_reasoning_tokens, self._num_reasoning_tokens = self._num_reasoning_tokens, 0
+        first = Delta(self._index, drafts[0].text, token_ids, tokens, drafts[0].apart(num_reasoning_tokens))
+        others = [Delta(self._index, each.text, (), (), each.apart(0)) for each in drafts[1:]]
+        return [first, *others] if token_ids or first.text or first.apart else others
 
     def _collect(self, parts: list[AnswerPart]) -> None:
         for part in parts:

@@ -57,11 +57,14 @@ class Preparation:
         """Whether prompts are better tokenised, and a grammar better checked, in a thread than at once.
 
         The tokenizer and the compiler of grammars release the GIL, and a client's own template runs in another process.
+        Tools can be of any length.
         """
         if grammar is not None:
             return True
-        has_template = any(isinstance(prompt, ChatPrompt) and prompt.template is not None for prompt in prompts)
-        return has_template or sum(map(_num_characters, prompts)) > _THREAD_CHARACTERS
+        chats = [prompt for prompt in prompts if isinstance(prompt, ChatPrompt)]
+        if any(chat.template is not None or chat.tools for chat in chats):
+            return True
+        return sum(map(_num_characters, prompts)) > _THREAD_CHARACTERS
 
     def tokenize(self, request: TokenizeRequest, model: ModelInfo) -> Tokenized:
         """The prompt's tokens, however many.

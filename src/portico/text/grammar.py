@@ -18,7 +18,7 @@ from portico.core.errors import InvalidGrammar
 from portico.core.grammar import Grammar, GrammarKind
 
 if TYPE_CHECKING:
-    from llguidance import LLMatcher
+    from llguidance import LLMatcher, LLTokenizer
 
 MAX_BYTES = 128 * 1024
 MAX_DEPTH = 64
@@ -141,13 +141,13 @@ def _try(rules: str, is_ours: bool) -> None:
 
     In rules that we have written around the client's text, places mean nothing to the client.
     """
-    from llguidance import LLMatcher, LLParserLimits, LLTokenizer
+    from llguidance import LLMatcher, LLParserLimits
 
     limits = LLParserLimits(
         initial_lexer_fuel=200_000, max_grammar_size=100_000, max_lexer_states=20_000, verbose_errors=False
     )
     started_at = time.thread_time()
-    matcher = LLMatcher(LLTokenizer("byte"), rules, log_level=0, limits=limits)
+    matcher = LLMatcher(_bytes(), rules, log_level=0, limits=limits)
     is_sound = not matcher.is_error()
     if is_sound:
         matcher.compute_bitmask()
@@ -155,6 +155,14 @@ def _try(rules: str, is_ours: bool) -> None:
         raise _Broken("no text satisfies it, or it is too complex." if is_sound else _explain(matcher, is_ours))
     if time.thread_time() - started_at > MAX_SECONDS:
         raise _Broken("it takes too long to compile.")
+
+
+@functools.cache
+def _bytes() -> LLTokenizer:
+    """A vocabulary of single bytes: what can be written with it can be written with any."""
+    from llguidance import LLTokenizer
+
+    return LLTokenizer("byte")
 
 
 def _explain(matcher: LLMatcher, is_ours: bool) -> str:

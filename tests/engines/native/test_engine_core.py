@@ -127,6 +127,9 @@ def test_timings_and_random_seeds(make_core: MakeCore) -> None:
     timings = one.finished[0].timings
     assert min(timings.queue, timings.prefill, timings.decode) >= 0
     assert timings.prefill > 0
+    [prefilled] = one.prefilled
+    assert prefilled.queue_seconds == timings.queue
+    assert 0 < prefilled.prefill_seconds <= timings.prefill
     assert one.finished[0].seed != other.finished[0].seed
     again = sampling(temperature=1.5, seed=one.finished[0].seed)
     assert run_to_end(make_core(), [job(range(9), sampling=again)])[0].token_ids == one.token_ids

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import portico
 from portico.core.events import FinishReason
@@ -18,12 +21,14 @@ from portico.core.grammar import Grammar, GrammarKind, Vocabulary
 from portico.engines.native.config import NativeConfig
 from portico.engines.native.engine import NativeEngine
 from portico.engines.native.engine_core import EngineCore
-from portico.engines.native.grammar import Constraint, build_tokenizer
+from portico.engines.native.grammar import Constraint, GrammarCompiler, GrammarMasks, build_tokenizer
+from portico.text.detokenizer import Detokenizer
 from portico.text.grammar import prepare_grammar
 from portico.text.tokenizer import Tokenizer
 from tests.engines.native.conftest import VOCAB_SIZE
 from tests.engines.native.core_driver import deliver, drain, run_to_end
 from tests.engines.native.jobs import Outcome, collect, job, sampling
+from tests.vocabularies import write_baichuan, write_tiktoken
 
 EOS = 3
 _FIRST_BYTE = 16
@@ -256,3 +261,22 @@ async def test_an_engine_takes_grammars_with_a_vocabulary(checkpoint: Path) -> N
             assert re.fullmatch("[ab]{4}", text(outcome.token_ids[0]))
     finally:
         await engine.close()
+
+
+@pytest.mark.parametrize("write", [write_tiktoken, write_baichuan, partial(write_baichuan, generation=1)])
+def test_what_the_grammar_allows_is_what_the_client_reads(tmp_path: Path, write: Callable[[Path], Path]) -> None:
+    """With a real vocabulary of each file format, and draws that know nothing but the mask."""
+    tokenizer = Tokenizer.load(write(tmp_path))
+    size = max(tokenizer.vocab_size, *tokenizer.special_ids) + 1
+    compiler, masks, chooser = GrammarCompiler(size, ()), GrammarMasks(size), random.Random(3)
+    compiler.use(tokenizer.vocabulary)
+    for pattern in ('"[a-z ]{10}é"', r"([0-9]{2}\.){3}", "你好|如何养生", r"x\n\n {3}y"):
+        constraint = compiler.compile(regex(pattern)).fork()
+        detokenizer, written = Detokenizer(tokenizer, skip_special_tokens=True), ""
+        while not constraint.is_over:
+            scores = torch.zeros(1, size)
+            masks.restrict(scores, scores.clone(), [(0, constraint)], [False])
+            token_id = chooser.choice(scores[0].isfinite().nonzero().flatten().tolist())
+            constraint.advance(token_id)
+            written += detokenizer.feed(token_id)
+        assert re.fullmatch(pattern, written + detokenizer.flush())

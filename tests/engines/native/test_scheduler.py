@@ -126,6 +126,25 @@ def test_several_prompts_are_prefilled_in_one_step() -> None:
     assert len(step.chunks) == 3
 
 
+def test_a_long_prompt_is_cut_finer_while_others_decode() -> None:
+    simulation = Simulation(num_blocks=100, max_num_seqs=8, budget=64)
+    simulation.scheduler.prefill_budget = 8
+    simulation.add(4, 1, 10)
+    simulation.step()
+    simulation.add(20, 1, 5)
+    ends = []
+    for _ in range(6):
+        step = simulation.scheduler.schedule()
+        if isinstance(step, PrefillStep):
+            ends += [chunk.end for chunk in step.chunks]
+            simulation.scheduler.prefilled(step.chunks[0])
+        else:
+            assert isinstance(step, DecodeStep)
+            simulation.scheduler.decoded(step.sequences[0])
+            simulation.append(step.sequences[0])
+    assert ends == [8, 16, 20]
+
+
 def test_forked_sequences_share_full_blocks_and_copy_the_last() -> None:
     simulation = Simulation(num_blocks=100, max_num_seqs=8, budget=64)
     simulation.add(10, 3, 5)

@@ -138,11 +138,12 @@ class MessageEncoder:
 
     def _delta(self, event: Delta) -> bytes:
         frames = b""
-        if event.reasoning and self._exchange.shows_thinking:
-            frames += self._open("thinking", _THINKING, _THINKING_KEY) + self._piece(event.reasoning)
+        apart = event.apart
+        if apart is not None and apart.reasoning and self._exchange.shows_thinking:
+            frames += self._open("thinking", _THINKING, _THINKING_KEY) + self._piece(apart.reasoning)
         if event.text:
             frames += self._open("text", _TEXT, _TEXT_KEY) + self._piece(event.text)
-        for call in event.calls:
+        for call in () if apart is None else apart.calls:
             self._has_calls = True
             frames += self._open("tool_use", {**_call(call), "input": {}}, _INPUT_KEY)
             frames += self._piece(call.arguments) + self._stop_block()

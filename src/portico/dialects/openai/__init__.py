@@ -1,4 +1,4 @@
-"""The OpenAI dialect: chat completions, completions, responses and models, with the sampling fields that open servers add.
+"""The OpenAI dialect: chat completions, completions, responses and models, with what open servers add.
 
 Source: OpenAI API reference.
 """
@@ -36,6 +36,10 @@ class OpenAI:
         CHAT,
         COMPLETION,
         STREAM_OPTIONS,
+        RESPONSE,
+        REASONING,
+        TEXT,
+        INPUT_TOKENS,
         RESPONSE_FORMAT,
         JSON_SCHEMA,
         STRUCTURED_OUTPUTS,

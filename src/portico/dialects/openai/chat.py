@@ -11,7 +11,7 @@ from typing import Any
 
 from portico.core.dialect import Reply
 from portico.core.errors import PorticoError
-from portico.core.events import Choice, Delta, Event, Finished, Prefilled, Result, Started, UsageCounter
+from portico.core.events import Choice, Delta, Event, Finished, Prefilled, Result, Started, ToolCall, UsageCounter
 from portico.core.request import GenerationRequest
 from portico.dialects import wire
 from portico.dialects.openai.encode import (
@@ -156,26 +156,25 @@ class ChatEncoder:
         return roles + b"".join(self._chunks.text(index, self._echo, _AFTER_TEXT) for index in range(self._num_choices))
 
     def _delta(self, event: Delta) -> bytes:
-        if not event.reasoning and not event.calls:
+        if event.apart is None:
             return self._text(event)
-        before = (
-            self._piece(event, {"reasoning": event.reasoning}) if event.reasoning and self._shows_reasoning else b""
-        )
-        return before + self._text(event) + self._calls(event)
+        shown = event.apart.reasoning and self._shows_reasoning
+        before = self._piece(event.index, {"reasoning": event.apart.reasoning}) if shown else b""
+        return before + self._text(event) + self._calls(event.index, event.apart.calls)
 
-    def _calls(self, event: Delta) -> bytes:
+    def _calls(self, index: int, calls: Sequence[ToolCall]) -> bytes:
         """One chunk per call, which is whole."""
-        first = self._num_calls.get(event.index, 0)
-        if event.calls:
-            self._num_calls[event.index] = first + len(event.calls)
+        first = self._num_calls.get(index, 0)
+        if calls:
+            self._num_calls[index] = first + len(calls)
         return b"".join(
-            self._piece(event, {"tool_calls": [{"index": number, **encode_call(call)}]})
-            for number, call in enumerate(event.calls, first)
+            self._piece(index, {"tool_calls": [{"index": number, **encode_call(call)}]})
+            for number, call in enumerate(calls, first)
         )
 
-    def _piece(self, event: Delta, delta: Mapping[str, Any]) -> bytes:
+    def _piece(self, index: int, delta: Mapping[str, Any]) -> bytes:
         encoded = wire.one_line(wire.encode_json(delta))
-        return self._chunks.choice(event.index, b'"delta":' + encoded + b',"logprobs":null,"finish_reason":null')
+        return self._chunks.choice(index, b'"delta":' + encoded + b',"logprobs":null,"finish_reason":null')
 
     def _text(self, event: Delta) -> bytes:
         has_logprobs = self._shows_logprobs and event.tokens

@@ -25,7 +25,7 @@ RESPONSE_FORMAT = Ledger(
     (
         honoured("type", "`text`, `json_object`, `json_schema`; an addition: `regex`"),
         honoured("json_schema", "with the type `json_schema`"),
-        honoured("value", "an addition: the schema, or the expression of the type `regex`, in place of `json_schema`"),
+        honoured("value", "an addition: the schema, an object with a `schema`, or the expression of the type `regex`"),
     ),
 )
 JSON_SCHEMA = Ledger(
@@ -50,6 +50,14 @@ class _Format(msgspec.Struct, kw_only=True):
 class _JsonSchema(msgspec.Struct, kw_only=True):
     name: str
     schema: dict[str, Any] | bool
+
+
+class _Value(msgspec.Struct, kw_only=True):
+    schema: dict[str, Any] | bool
+
+
+class _Wrapped(msgspec.Struct, kw_only=True):
+    value: _Value
 
 
 def decode_grammar(body: dict[str, Any]) -> Grammar | None:
@@ -80,20 +88,41 @@ def _response_format(body: dict[str, Any]) -> Grammar | None:
         )
     RESPONSE_FORMAT.check(given)
     form = wire.convert(given, _Format, "response_format")
+    if form.json_schema is not None and (form.type != "json_schema" or form.value is not None):
+        raise InvalidParameter(
+            "response_format.json_schema", "`response_format.json_schema` is for the type json_schema, without `value`."
+        )
+    if form.value is not None:
+        return _from_value(form)
     match form.type:
         case "text":
             return None
-        case "json_object" | "json" if form.value is None:
+        case "json_object" | "json":
             return grammars.json_object("response_format")
-        case "json_schema" if form.value is None:
+        case "json_schema":
             return _json_schema(given)
-        case "json_object" | "json" | "json_schema":
-            return grammars.json_schema("response_format.value", form.value or {})
+    raise _strange(form)
+
+
+def _from_value(form: _Format) -> Grammar:
+    path = "response_format.value"
+    match form.type:
+        case "json_schema":
+            schema = wire.convert({"value": form.value}, _Wrapped, "response_format").value.schema
+            return grammars.json_schema(f"{path}.schema", schema)
+        case "json_object" | "json":
+            return grammars.json_schema(path, form.value or {})
         case "regex" if isinstance(form.value, str):
-            return grammars.regex("response_format.value", form.value)
-        case "regex":
-            raise InvalidParameter("response_format.value", "`response_format.value` must be the expression.")
-    raise InvalidParameter(
+            return grammars.regex(path, form.value)
+    raise _strange(form)
+
+
+def _strange(form: _Format) -> InvalidParameter:
+    if form.type in _TYPES:
+        return InvalidParameter(
+            "response_format.value", f"`response_format.value` does not go with the type {form.type}, or is needed."
+        )
+    return InvalidParameter(
         "response_format.type", f"`response_format.type` must be one of {', '.join(_TYPES)}, got {form.type!r}."
     )
 

@@ -30,9 +30,7 @@ class InputTokensExchange:
 
     def reply(self, tokenized: Tokenized) -> Reply:
         """The count."""
-        return Reply(
-            200, wire.encode_json({"object": "response.input_tokens", "input_tokens": len(tokenized.tokens)})
-        )
+        return Reply(200, wire.encode_json({"object": "response.input_tokens", "input_tokens": len(tokenized.tokens)}))
 
 
 def decode_response(raw: RawRequest, profile: Profile) -> Exchange:

@@ -105,6 +105,8 @@ class ResponseEncoder:
 
     def fail(self, error: PorticoError) -> bytes:
         """The error, and the end of an answer that failed."""
+        for _ in self._output.close("incomplete"):
+            pass
         told = error_fields(error)
         event = {"type": "error", "code": told["code"], "message": told["message"], "param": told["param"]}
         reason = {"code": "server_error", "message": told["message"]}
@@ -122,11 +124,11 @@ class ResponseEncoder:
             case Prefilled():
                 return
             case Delta():
-                if event.reasoning:
-                    yield from self._output.reason(event.reasoning)
+                if event.apart is not None and event.apart.reasoning:
+                    yield from self._output.reason(event.apart.reasoning)
                 if event.text:
                     yield from self._output.write(event.text)
-                for call in event.calls:
+                for call in () if event.apart is None else event.apart.calls:
                     yield from self._output.call(call)
             case Finished():
                 self._reason = event.reason

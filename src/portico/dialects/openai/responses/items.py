@@ -28,7 +28,9 @@ class Output:
 
     def reason(self, text: str) -> Iterator[Fields]:
         """More reasoning."""
-        yield from self._begin("reasoning", "rs", {"summary": [], "content": []}, {"type": "reasoning_text", "text": ""})
+        yield from self._begin(
+            "reasoning", "rs", {"summary": [], "content": []}, {"type": "reasoning_text", "text": ""}
+        )
         self._pieces.append(text)
         yield {"type": "response.reasoning_text.delta", **self._place(), "delta": text}
 
@@ -62,7 +64,7 @@ class Output:
         part = _text_part(text) if is_message else {"type": "reasoning_text", "text": text}
         item |= {"content": [part], "status": status}
         name = "output_text" if is_message else "reasoning_text"
-        extra = {"logprobs": []} if is_message else {}
+        extra: Fields = {"logprobs": []} if is_message else {}
         yield {"type": f"response.{name}.done", **self._place(), "text": text, **extra}
         yield {"type": "response.content_part.done", **self._place(), "part": part}
         yield self._done(item)

@@ -5,6 +5,7 @@ Source: OpenAI API reference, "Create a model response", `input`.
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import msgspec
@@ -86,11 +87,9 @@ class _Turns:
 
     def _call(self, item: Item, path: str) -> None:
         arguments: Any = _require(item.arguments, f"{path}.arguments")
-        try:
-            # Templates write JSON themselves.
+        # Templates write JSON themselves; what is none stays text.
+        with contextlib.suppress(msgspec.DecodeError, RecursionError):
             arguments = msgspec.json.decode(arguments)
-        except (msgspec.DecodeError, RecursionError):
-            pass
         function = {"name": _require(item.name, f"{path}.name"), "arguments": arguments}
         call = {"id": _require(item.call_id, f"{path}.call_id"), "type": "function", "function": function}
         continues = self.messages and self.messages[-1]["role"] == "assistant" and not self._reasoning
