@@ -52,7 +52,9 @@ def test_a_bomb_is_not_unpacked() -> None:
         decompress(gzip.compress(bytes(100_000_000), 9), {"content-encoding": "gzip"}, 1000)
 
 
-@pytest.mark.parametrize("body", [b"", b"x", gzip.compress(b"abc", mtime=0)[:-1], gzip.compress(b"abc", mtime=0) + b"x"])
+@pytest.mark.parametrize(
+    "body", [b"", b"x", gzip.compress(b"abc", mtime=0)[:-1], gzip.compress(b"abc", mtime=0) + b"x"]
+)
 def test_broken_streams(body: bytes) -> None:
     with pytest.raises(MalformedRequest):
         decompress(body, {"content-encoding": "gzip"}, 1000)
