@@ -14,6 +14,7 @@ import msgspec
 from portico.core.errors import InvalidParameter, UnsupportedParameter
 from portico.core.request import ChatPrompt, Message
 from portico.dialects import wire
+from portico.dialects.tools import with_names
 
 _ROLES = ("system", "developer", "user", "assistant", "tool")
 
@@ -92,7 +93,7 @@ def decode_messages(messages: list[dict[str, Any]]) -> tuple[Message, ...]:
     """
     if not messages:
         raise InvalidParameter("messages", "`messages` must have at least one message.")
-    return tuple(_decode_message(message, f"messages[{index}]") for index, message in enumerate(messages))
+    return with_names([_decode_message(message, f"messages[{index}]") for index, message in enumerate(messages)])
 
 
 def _decode_message(fields: dict[str, Any], path: str) -> Message:

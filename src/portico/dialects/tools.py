@@ -14,7 +14,7 @@ import msgspec
 
 from portico.core.errors import InvalidParameter, UnsupportedParameter
 from portico.core.grammar import Grammar, GrammarKind
-from portico.core.request import Markup, Sampling
+from portico.core.request import Markup, Message, Sampling
 from portico.dialects import wire
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
@@ -155,6 +155,24 @@ def decode_tools(body: dict[str, Any]) -> Toolbox:
     if toolbox.forced_by is None:
         _check_not_strict(toolbox)
     return toolbox
+
+
+def with_names(messages: Sequence[Message]) -> tuple[Message, ...]:
+    """The conversation, its results of tools with the names that their calls have.
+
+    Clients give the id of the call alone; some chat templates want the name.
+    """
+    names: dict[Any, Any] = {}
+    found = []
+    for message in messages:
+        for call in message.extra.get("tool_calls", ()):
+            if isinstance(function := call.get("function"), Mapping) and isinstance(call.get("id"), str):
+                names[call["id"]] = function.get("name")
+        name = names.get(message.extra.get("tool_call_id"))
+        if message.role == "tool" and name is not None and "name" not in message.extra:
+            message = replace(message, extra={**message.extra, "name": name})
+        found.append(message)
+    return tuple(found)
 
 
 def check_tool(fields: dict[str, Any], path: str) -> None:

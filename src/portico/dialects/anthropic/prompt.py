@@ -15,7 +15,7 @@ from portico.core.request import ChatPrompt, Message
 from portico.dialects import wire
 from portico.dialects.anthropic import schema
 from portico.dialects.anthropic.schema import PromptFields
-from portico.dialects.tools import Toolbox, check_name, decode_tools
+from portico.dialects.tools import Toolbox, check_name, decode_tools, with_names
 
 # Beside the fields of a tool there are a hint for speed, and one for how arguments are cut: here they never are.
 _TOOL_KEYS = {"type", "name", "description", "input_schema", "strict", "cache_control", "eager_input_streaming"}
@@ -37,7 +37,7 @@ def decode_prompt(fields: PromptFields) -> tuple[ChatPrompt, Toolbox]:
         turns.insert(0, Message("system", _text(fields.system, "system"), {}))
     continues = turns[-1].role == "assistant" and "tool_calls" not in turns[-1].extra
     prompt = ChatPrompt(
-        messages=tuple(turns),
+        messages=with_names(turns),
         add_generation_prompt=not continues,
         continue_final_message=continues,
         template_arguments=_template_arguments(fields),

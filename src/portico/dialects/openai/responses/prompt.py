@@ -14,7 +14,7 @@ from portico.core.errors import InvalidParameter, UnsupportedParameter
 from portico.core.request import ChatPrompt, Message
 from portico.dialects import wire
 from portico.dialects.openai.responses.schema import Item, Part, PromptFields, Tool
-from portico.dialects.tools import Toolbox, check_name, decode_tools
+from portico.dialects.tools import Toolbox, check_name, decode_tools, with_names
 
 _TEXT_TYPES = ("input_text", "output_text", "text", "reasoning_text", "summary_text")
 
@@ -42,7 +42,7 @@ def decode_prompt(fields: PromptFields) -> tuple[ChatPrompt, Toolbox]:
     if effort == "none":
         arguments["enable_thinking"] = False
     prompt = ChatPrompt(
-        messages=tuple(Message(turn["role"], turn["content"], turn["extra"]) for turn in turns.messages),
+        messages=with_names([Message(turn["role"], turn["content"], turn["extra"]) for turn in turns.messages]),
         add_generation_prompt=True,
         continue_final_message=False,
         template_arguments=arguments,
