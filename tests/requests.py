@@ -62,6 +62,7 @@ def make_request(
         timeout=None,
         model=None,
         prompts=tuple(TextPrompt(text, add_special_tokens=True) for text in texts or ("hello",)),
+        cache_salt="",
         truncate=None,
         banned_words=(),
         sampling=replace(GREEDY, **(sampling or {})),

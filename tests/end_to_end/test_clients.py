@@ -103,3 +103,15 @@ def test_hub_errors(demo_server: RunningServer) -> None:
 
     with pytest.raises(ValidationError, match="temperature"):
         InferenceClient(demo_server.address).text_generation("x", temperature=-1.0)
+
+
+def test_cached_prompts_are_shared_only_with_the_same_salt(client: openai.OpenAI) -> None:
+    def count_cached(salt: str) -> int:
+        answer = client.completions.create(
+            model="qwen-72b", prompt="保持健康的方法" * 8, max_tokens=1, extra_body={"cache_salt": salt}
+        )
+        assert answer.usage is not None
+        assert answer.usage.prompt_tokens_details is not None
+        return answer.usage.prompt_tokens_details.cached_tokens or 0
+
+    assert [count_cached("mine"), count_cached("mine") > 16, count_cached("yours")] == [0, True, 0]

@@ -221,9 +221,10 @@ class OutputOptions:
 class GenerationRequest:
     """A complete request; `len(prompts) * output.num_choices` choices answer it.
 
-    The choice `i` of prompt `p` has the index `p * num_choices + i`. `model` None is whatever is served, `truncate`
-    cuts each prompt, and `banned_words` are texts that the output does not hold, for the tokenizer to spell. By
-    `client_id`, the client's own name for it, a request can be stopped; `timeout` seconds after it came it is given up.
+    The choice `i` of prompt `p` has the index `p * num_choices + i`. `model` None is whatever is served. Requests share
+    what was evaluated of prompts that begin alike only with the same `cache_salt`. `truncate` cuts each prompt, and
+    `banned_words` are texts that the output does not hold, for the tokenizer to spell. By `client_id`, the client's own
+    name for it, a request can be stopped; `timeout` seconds after it came it is given up.
     """
 
     request_id: str
@@ -231,6 +232,7 @@ class GenerationRequest:
     timeout: float | None
     model: str | None
     prompts: tuple[Prompt, ...]
+    cache_salt: str
     truncate: Truncation | None
     banned_words: tuple[str, ...]
     sampling: Sampling

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 
 from portico.core.engine import (
     Engine,
@@ -125,12 +126,14 @@ class _Answer:
             ChoiceText(request, tokenizer, jobs[index // self._num_choices], index, answer_format)
             for index in range(request.num_choices)
         ]
-        self._started_at = started_at
+        # What the engine has told of each prompt, and when, for choices that end before it tells more.
+        self._prefilled = [Timings(0.0, 0.0, 0.0)] * len(jobs)
         self._prefilled_at = [started_at] * len(jobs)
 
     def feed(self, position: int, event: TokenEvent) -> list[Event]:
         """The events that one engine event of the prompt at `position` means."""
         if isinstance(event, PromptPrefilled):
+            self._prefilled[position] = Timings(event.queue_seconds, event.prefill_seconds, 0.0)
             self._prefilled_at[position] = time.perf_counter()
             return [Prefilled(position, event.num_cached_tokens, self._describe_prompt(position, event))]
         choice = self._choices[position * self._num_choices + event.index]
@@ -155,8 +158,7 @@ class _Answer:
         return events
 
     def _timings(self, position: int) -> Timings:
-        prefilled_at = self._prefilled_at[position]
-        return Timings(0.0, prefilled_at - self._started_at, time.perf_counter() - prefilled_at)
+        return replace(self._prefilled[position], decode=time.perf_counter() - self._prefilled_at[position])
 
     def _feed_tokens(self, position: int, choice: ChoiceText, event: TokensGenerated) -> list[Event]:
         events = choice.feed(event, self._timings(position))

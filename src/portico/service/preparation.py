@@ -100,6 +100,7 @@ class Preparation:
         max_tokens = self._max_tokens(request, model, len(token_ids))
         job = TokenJob(
             job_id=f"{request.request_id}-{index}",
+            cache_salt=request.cache_salt,
             token_ids=token_ids,
             num_sequences=output.num_choices,
             sampling=self._restricted(_seeded(request.sampling), request.banned_words),

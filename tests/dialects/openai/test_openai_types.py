@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from openai.types import Completion, Model
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
+from openai.types.responses import Response
+from openai.types.responses.input_token_count_response import InputTokenCountResponse
 from pydantic import BaseModel
 
 from portico.core.errors import InvalidParameter, MethodNotAllowed
@@ -18,6 +20,8 @@ _TYPES: dict[str, type[BaseModel]] = {
     "chat.completion.chunk": ChatCompletionChunk,
     "text_completion": Completion,
     "model": Model,
+    "response": Response,
+    "response.input_tokens": InputTokenCountResponse,
 }
 
 

@@ -36,6 +36,7 @@ def decode_messages(raw: RawRequest, defaults: SamplingDefaults) -> Exchange:
         timeout=None,
         model=fields.model or None,
         prompts=(prompt,),
+        cache_salt="",
         truncate=None,
         banned_words=(),
         sampling=toolbox.constrain(_sampling(fields, defaults)),

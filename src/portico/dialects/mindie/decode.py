@@ -45,6 +45,7 @@ def decode_infer(raw: RawRequest) -> NativeExchange:
         timeout=parameters.timeout,
         model=None,
         prompts=(_prompt(body),),
+        cache_salt="",
         truncate=keep_end(parameters.truncate),
         banned_words=(),
         sampling=_sampling(parameters),

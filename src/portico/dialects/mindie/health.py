@@ -51,6 +51,7 @@ def decode_timed(raw: RawRequest) -> TimedHealth:
             timeout=_seconds(raw),
             model=None,
             prompts=(TokensPrompt(_PROMPT),),
+            cache_salt="",
             truncate=None,
             banned_words=(),
             sampling=_GREEDY,

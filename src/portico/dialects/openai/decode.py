@@ -23,7 +23,13 @@ from portico.dialects.openai.encode import Envelope, Layout
 from portico.dialects.openai.ledgers import CHAT, COMPLETION, STREAM_OPTIONS
 from portico.dialects.openai.profile import Profile
 from portico.dialects.openai.response_format import decode_grammar
-from portico.dialects.openai.sampling import decode_bad_words, decode_sampling, decode_stopping, decode_truncation
+from portico.dialects.openai.sampling import (
+    decode_bad_words,
+    decode_cache_salt,
+    decode_sampling,
+    decode_stopping,
+    decode_truncation,
+)
 from portico.dialects.openai.schema import ChatFields, CompletionFields, Kind, SamplingFields
 from portico.dialects.tools import decode_tools
 
@@ -139,6 +145,7 @@ def _request(
         timeout=None,
         model=fields.model or None,
         prompts=prompts,
+        cache_salt=decode_cache_salt(fields),
         truncate=decode_truncation(fields),
         banned_words=decode_bad_words(fields),
         sampling=decode_sampling(fields, grammar, profile.defaults),

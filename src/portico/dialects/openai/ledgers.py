@@ -59,8 +59,7 @@ _SHARED_ADDED: tuple[Entry, ...] = (
     refused("thinking_token_budget", "reasoning is not limited apart from the answer."),
     refused("repetition_detection", "repetition does not end a choice."),
     refused("prompt_embeds", "prompts are text or token ids."),
-    # Once prompts are shared between requests, the salt must become a part of what they are found by.
-    neutral("cache_salt", "requests share no cached prompts, so that each is apart from all others"),
+    honoured("cache_salt", "requests share cached prompts only with the same salt; at most 128 characters"),
     refused("request_id", "send the header `X-Request-Id` instead."),
     refused("vllm_xargs", "there are no further engine arguments."),
     refused("kv_transfer_params", "key-value blocks are not transferred between servers."),

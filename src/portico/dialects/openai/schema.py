@@ -47,6 +47,7 @@ class SamplingFields(msgspec.Struct, kw_only=True):
     truncation_side: Literal["left", "right"] | None = None
     allowed_token_ids: list[int] | None = None
     bad_words: list[str] | None = None
+    cache_salt: str | None = None
     prompt_logprobs: int | None = None
     return_token_ids: bool | None = None
     return_tokens_as_token_ids: bool | None = None

@@ -104,6 +104,7 @@ def _exchange(
         timeout=None,
         model=None,
         prompts=(TextPrompt(body.inputs, add_special_tokens=True),),
+        cache_salt="",
         truncate=keep_end(parameters.truncate),
         banned_words=(),
         sampling=_sampling(parameters, profile),

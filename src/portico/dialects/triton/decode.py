@@ -97,6 +97,7 @@ class Decoder:
             timeout=self._timeout(given),
             model=model,
             prompts=(prompt,),
+            cache_salt="",
             truncate=None if fields.truncate_prompt_tokens == -1 else keep_end(fields.truncate_prompt_tokens),
             banned_words=tuple(fields.bad_words),
             sampling=self._sampling(given),

@@ -46,6 +46,7 @@ def decode_generate(raw: RawRequest, profile: Profile) -> Exchange:
         timeout=None,
         model=_model(fields),
         prompts=(TextPrompt(fields.prompt, add_special_tokens=True),),
+        cache_salt="",
         truncate=_truncation(fields),
         banned_words=wire.banned_words("bad_words", fields.bad_words, _MAX_BAD_WORDS),
         sampling=_sampling(fields, _grammar(body), profile),

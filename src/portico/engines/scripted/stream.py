@@ -106,7 +106,7 @@ class ScriptedStream:
         places: tuple[TokenLogprobs | None, ...] = ()
         if job.prompt_logprobs is not None:
             places = prompt_logprobs(job.token_ids, job.prompt_logprobs, config.vocab_size)
-        self._events.append(PromptPrefilled(0, places))
+        self._events.append(PromptPrefilled(0, places, self._admitted_at - self._queued_at, now - self._admitted_at))
         script = (*config.script, config.eos_token_id) if config.script else ()
         state = prompt_state(job.token_ids)
         for index in sorted(self._open):

@@ -54,6 +54,7 @@ def decode_response(raw: RawRequest, profile: Profile) -> Exchange:
         timeout=None,
         model=fields.model or None,
         prompts=(prompt,),
+        cache_salt="",
         truncate=None,
         banned_words=(),
         sampling=sampling,
