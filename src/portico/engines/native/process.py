@@ -89,10 +89,20 @@ def _interrupts_held() -> Iterator[None]:
 def _main(connection: socket.socket, path: Path, config: NativeConfig) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    # OpenMP's threads spin while they wait by default. On cores that they share with the server itself every barrier
-    # then lasts a time slice: a step took 25 ms instead of 4 on two busy cores. Read when torch is imported.
-    os.putenv("OMP_WAIT_POLICY", "passive")
+    _set_thread_wait(config.thread_wait)
     # Imported here because this module is imported by the engine's process too, which stays free of torch.
     from portico.engines.native.worker import run
 
     run(connection, path, config)
+
+
+def _set_thread_wait(thread_wait: str) -> None:
+    """Tells OpenMP how its threads wait at a barrier; it reads this when torch is imported.
+
+    By default they spin for milliseconds, and on cores that others use too every barrier then lasts a time slice. A
+    short spin catches the barriers of a decode step, which follow each other within microseconds.
+    """
+    if thread_wait == "passive":
+        os.putenv("OMP_WAIT_POLICY", "passive")
+    else:
+        os.putenv("GOMP_SPINCOUNT", "20000")
