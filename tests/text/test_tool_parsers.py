@@ -4,7 +4,7 @@ import json
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from portico.text.tool_parsers import FORMATS, detect_format
@@ -122,6 +122,7 @@ def test_pieces_do_not_matter(data: st.DataObject, example: tuple[str, str, list
         max_size=20,
     ),
 )
+@example("hermes", ["<tool_call>", " ", "{"])
 def test_without_calls_nothing_is_lost(name: str, pieces: list[str]) -> None:
     parts = read(name, *pieces)
     if all(isinstance(part, str) for part in parts):

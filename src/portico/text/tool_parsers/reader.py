@@ -44,7 +44,7 @@ class CallReader:
 
     def flush(self) -> list[Part]:
         """What was held back, when no more text comes; a call without its end is text."""
-        held = self._markup + "".join(self._value) + self._held
+        held = self._markup + self._held + "".join(self._value)
         is_dropped = self._state == self._read_closer or (self._has_calls and is_blank(held))
         self._held = self._markup = ""
         self._value = []
