@@ -6,7 +6,7 @@ import pytest
 
 from portico.config import ServerConfig
 from portico.engines.native.config import NativeConfig
-from portico.flags import add_flags, read_flags
+from portico.flags import FlagError, add_flags, read_flags
 
 
 def parse(config: type[ServerConfig | NativeConfig], *arguments: str) -> ServerConfig | NativeConfig:
@@ -30,3 +30,12 @@ def test_wrong_values_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parse(ServerConfig, "--profile", "nonsense")
     assert "invalid choice" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--tls-client-ca", "ca.pem"), ("--tls-key", "key.pem"), ("--max-waiting", "-1"), ("--max-stop", "-1")],
+)
+def test_settings_that_cannot_take_effect_are_refused(arguments: tuple[str, ...]) -> None:
+    with pytest.raises(FlagError, match=arguments[0].removeprefix("--").replace("-", "_")):
+        parse(ServerConfig, *arguments)

@@ -83,6 +83,11 @@ class ServerConfig:
             )
         if bool(self.tls_certificate) is not bool(self.tls_key):
             raise ValueError("tls_certificate and tls_key are given together.")
+        if self.tls_client_ca and not self.tls_certificate:
+            raise ValueError("tls_client_ca needs tls_certificate and tls_key: without them no client is checked.")
+        for name in ("max_waiting", "max_choices", "max_logprobs", "max_stop", "max_body_size"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is at least 0, not {getattr(self, name)}.")
 
     def limits(self, max_num_seqs: int, max_model_len: int) -> ServerLimits:
         """The limits that dialects check, with the engine's own."""

@@ -29,11 +29,6 @@ class Admission:
         """Requests that are let in now."""
         return self._num_requests
 
-    @property
-    def num_admitted(self) -> int:
-        """Sequences that are let in now."""
-        return self._num_admitted
-
     @contextmanager
     def admit(self, num_sequences: int) -> Iterator[None]:
         """Holds places for the sequences of one request.

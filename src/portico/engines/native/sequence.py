@@ -81,11 +81,6 @@ class Sequence:
         return self.token_ids[len(self.job.request.token_ids) :]
 
     @property
-    def num_pending_tokens(self) -> int:
-        """Tokens still to be evaluated before the next one can be drawn."""
-        return len(self.token_ids) - self.num_computed_tokens
-
-    @property
     def width(self) -> int:
         """Sequences that run once this one does."""
         return 1 + len(self.siblings)
