@@ -62,13 +62,13 @@ def failure(form: Sequence[Any]) -> PorticoError:
 
 
 def token(form: Sequence[Any] | dict[str, Any]) -> Token:
-    """A token from `[id, text, logprob, [[id, text, logprob], ...]]`, or from an object with these names.
+    """A token from `[id, text, logprob, [[id, text, logprob], ...], rank]`, or from an object with these names.
 
     An object may also have `special`, and `raw` in hexadecimal for tokens that are part of a character. Alternatives
     have the same two forms.
     """
     if not isinstance(form, dict):
-        form = dict(zip(("id", "text", "logprob", "alternatives"), form, strict=False))
+        form = dict(zip(("id", "text", "logprob", "alternatives", "rank"), form, strict=False))
     return Token(
         id=form["id"],
         text=form["text"],
@@ -76,6 +76,7 @@ def token(form: Sequence[Any] | dict[str, Any]) -> Token:
         special=form.get("special", False),
         logprob=form.get("logprob"),
         alternatives=tuple(_alternative(each) for each in form.get("alternatives", ())),
+        rank=form.get("rank"),
     )
 
 

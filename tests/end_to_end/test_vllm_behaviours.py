@@ -111,6 +111,15 @@ def test_5_logprobs_of_prompts(site: httpx.Client) -> None:
         assert first is None
         assert all(1 <= len(place) <= num_best + 1 for place in rest)
         assert all({"logprob", "rank", "decoded_token"} == entry.keys() for place in rest for entry in place.values())
+        assert all(min(entry["rank"] for entry in place.values()) == 1 for place in rest if num_best)
+    ranks = [
+        # The token of the prompt stands before the most likely ones.
+        [next(iter(place.values()))["rank"] for place in choice["prompt_logprobs"][1:]]
+        for num_best in (0, 20)
+        for choice in complete(site, max_tokens=1, prompt_logprobs=num_best)["choices"]
+    ]
+    assert ranks[0] == ranks[1]
+    assert all(1 <= rank < 10**6 for rank in ranks[0])
     assert "prompt_logprobs" in chat(site, max_tokens=1, prompt_logprobs=1)
     complete(site, 400, prompt_logprobs=-1)
     complete(site, 400, prompt_logprobs=1, stream=True)

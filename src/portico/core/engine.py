@@ -48,9 +48,13 @@ class TokenJob:
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprobs:
-    """Natural log-probabilities of one place: of the token that stands there, and of the best ones, best first."""
+    """Natural log-probabilities of one place: of the token that stands there, and of the best ones, best first.
+
+    `rank` counts the tokens that are at least as likely as the one that stands there, itself among them: 1 is the best.
+    """
 
     logprob: float
+    rank: int
     best: tuple[tuple[int, float], ...]
 
 

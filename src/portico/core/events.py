@@ -31,8 +31,9 @@ class Token:
     """One token of a prompt or an output.
 
     `text` is what the token adds to the text before it (empty while a character is incomplete); `raw` are the bytes of
-    the token alone. `logprob` is None when none was asked for and for the first token of a prompt.
-    `alternatives` are the most likely tokens of that place, best first.
+    the token alone. `logprob` is None when none was asked for and for the first token of a prompt, and so is `rank`,
+    how many tokens are at least as likely there (1 is the best). `alternatives` are the most likely tokens of that
+    place, best first.
     """
 
     id: int
@@ -41,6 +42,7 @@ class Token:
     special: bool
     logprob: float | None
     alternatives: tuple[Alternative, ...]
+    rank: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

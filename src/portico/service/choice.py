@@ -33,6 +33,7 @@ class TokenReader:
             special=special,
             logprob=None if logprobs is None else logprobs.logprob,
             alternatives=() if logprobs is None else tuple(map(self._describe_alternative, logprobs.best)),
+            rank=None if logprobs is None else logprobs.rank,
         )
 
     def _describe_alternative(self, best: tuple[int, float]) -> Alternative:

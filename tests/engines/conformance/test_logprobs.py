@@ -25,6 +25,7 @@ def check_place(token_id: int, place: TokenLogprobs, num_best: int) -> None:
         assert dict(place.best)[token_id] == pytest.approx(place.logprob, abs=1e-5)
     elif logprobs:
         assert place.logprob <= logprobs[-1] + 1e-5
+        assert place.rank > num_best
 
 
 @pytest.mark.parametrize("num_best", [0, 1, 5])
@@ -53,6 +54,7 @@ async def test_the_whole_vocabulary_adds_up_to_one(engine: Engine) -> None:
     reading = await read(engine, token_job(PROMPT, logprobs=vocab_size, max_tokens=2))
     for place in reading.logprobs[0]:
         assert len(place.best) == vocab_size
+        assert place.rank == sum(logprob >= place.logprob for _, logprob in place.best)
         assert math.fsum(math.exp(logprob) for _, logprob in place.best) == pytest.approx(1, abs=1e-4)
 
 

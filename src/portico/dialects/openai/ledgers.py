@@ -37,7 +37,7 @@ _SHARED_ADDED: tuple[Entry, ...] = (
     honoured("truncation_side", "`left` keeps the end of the prompt, `right` its beginning; absent: `left`"),
     honoured("allowed_token_ids", "only these are drawn; not empty"),
     honoured("bad_words", "at most 128; their spellings at the start of a text and after a space are not completed"),
-    honoured("prompt_logprobs", "up to the server's limit, not streamed; `rank` is null beyond the most likely ones"),
+    honoured("prompt_logprobs", "up to the server's limit, not streamed"),
     honoured("return_token_ids", "`token_ids` and `prompt_token_ids`"),
     honoured("return_tokens_as_token_ids", "log-probabilities name a token `token_id:7`"),
     neutral("session_id", "a remark for routing between servers"),

@@ -42,16 +42,13 @@ def legacy_logprobs(
 
 
 def prompt_logprobs(tokens: Iterable[Token], num_best: int) -> list[dict[str, Any] | None]:
-    """The `prompt_logprobs` of open servers: per place the token that stands there and the best ones, by id.
-
-    The rank of the token that stands there is known where it is among the best.
-    """
+    """The `prompt_logprobs` of open servers: per place the token that stands there and the best ones, by id."""
     return [None if token.logprob is None else _prompt_entry(token, num_best) for token in tokens]
 
 
 def _prompt_entry(token: Token, num_best: int) -> dict[str, Any]:
     best = {each.id: _ranked(each, rank) for rank, each in enumerate(token.alternatives, 1)}
-    entry = {str(token.id): best.get(token.id) or _ranked(token, None)}
+    entry = {str(token.id): best.get(token.id) or _ranked(token, token.rank)}
     for alternative in token.alternatives[:num_best]:
         entry.setdefault(str(alternative.id), best[alternative.id])
     return entry

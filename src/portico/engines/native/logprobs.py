@@ -19,15 +19,14 @@ def token_logprobs(logprobs: Tensor, token_ids: list[int], num_best: list[int]) 
         num_best: per row how many of the most likely tokens to give; tokens of no probability are never given.
     """
     ids = torch.tensor(token_ids, device=logprobs.device).unsqueeze(1)
-    chosen = logprobs.gather(1, ids).squeeze(1).tolist()
+    chosen = logprobs.gather(1, ids)
+    ranks = (logprobs >= chosen).sum(1).tolist()
     width = min(max(num_best), logprobs.shape[1])
-    if not width:
-        return [TokenLogprobs(logprob, ()) for logprob in chosen]
     values, indices = logprobs.topk(width, dim=1)
-    rows = zip(chosen, indices.tolist(), values.tolist(), num_best, strict=True)
+    rows = zip(chosen.squeeze(1).tolist(), ranks, indices.tolist(), values.tolist(), num_best, strict=True)
     return [
         TokenLogprobs(
-            logprob, tuple((i, v) for i, v in zip(best_ids[:num], best[:num], strict=True) if not math.isinf(v))
+            logprob, rank, tuple((i, v) for i, v in zip(best_ids[:num], best[:num], strict=True) if not math.isinf(v))
         )
-        for logprob, best_ids, best, num in rows
+        for logprob, rank, best_ids, best, num in rows
     ]

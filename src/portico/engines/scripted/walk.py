@@ -30,8 +30,11 @@ def prompt_state(token_ids: tuple[int, ...]) -> int:
 
 def place_logprobs(best_id: int, token_id: int, num_best: int, vocab_size: int) -> TokenLogprobs:
     """The log-probabilities of a place whose best token is `best_id` and where `token_id` stands."""
+    rank = (token_id - best_id) % vocab_size
     return TokenLogprobs(
-        _rank_logprob((token_id - best_id) % vocab_size, vocab_size),
+        _rank_logprob(rank, vocab_size),
+        # The last two are equally likely.
+        vocab_size if rank >= vocab_size - 2 else rank + 1,
         tuple(
             ((best_id + rank) % vocab_size, _rank_logprob(rank, vocab_size))
             for rank in range(min(num_best, vocab_size))
