@@ -20,6 +20,7 @@ from portico.core.errors import (
     TimedOut,
     UnknownModel,
     UnknownRoute,
+    UnsupportedMediaType,
     UnsupportedParameter,
 )
 
@@ -33,6 +34,7 @@ EXAMPLES: dict[PorticoError, str] = {
     UnknownModel("x", ("a", "b")): "The model `x` does not exist. Served models: a, b.",
     UnknownRoute("GET", "/x"): "There is no GET /x",
     MethodNotAllowed("GET", "/x", ("POST", "PUT")): "/x does not answer GET; use POST or PUT.",
+    UnsupportedMediaType(""): "there is no such header.",
     PayloadTooLarge(10): "limit of 10 bytes",
     Overloaded("Too many requests are waiting."): "waiting",
     NotReady("The model is being loaded."): "loaded",

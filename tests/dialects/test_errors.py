@@ -22,6 +22,7 @@ ERRORS: tuple[PorticoError, ...] = (
     errors.UnknownModel("no/such", ("demo", "other")),
     errors.UnknownRoute("GET", "/nowhere"),
     errors.MethodNotAllowed("PUT", "/v1/models", ("GET", "HEAD")),
+    errors.UnsupportedMediaType("text/plain"),
     errors.PayloadTooLarge(1000),
     errors.Overloaded("The queue is full.", retry_after=3),
     errors.NotReady("The engine is loading.", retry_after=7),

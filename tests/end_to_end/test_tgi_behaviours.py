@@ -216,7 +216,7 @@ def test_places_of_tokens_are_in_bytes(http: httpx.Client) -> None:
 
 def test_bodies_that_do_not_fit_the_schema_are_refused_in_plain_text(http: httpx.Client) -> None:
     for body, status in (("{", 400), ('{"inputs":1}', 422), ('{"inputs":"hi","parameters":{"seed":-1}}', 422)):
-        answer = http.post("/generate_stream", content=body)
+        answer = http.post("/generate_stream", content=body, headers={"Content-Type": "application/json"})
         assert answer.status_code == status
         assert answer.headers["content-type"].startswith("text/plain")
 

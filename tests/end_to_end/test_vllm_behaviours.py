@@ -18,6 +18,7 @@ from tests.end_to_end.server import RunningServer, run_server
 pytestmark = pytest.mark.xdist_group("demo")
 
 PROMPT = "My name is Olivier and I"
+JSON = {"Content-Type": "application/json"}
 USER = [{"role": "user", "content": "Hello!"}]
 
 
@@ -223,7 +224,7 @@ def test_21_to_25_refusals(site: httpx.Client) -> None:
     for body in ('"text"', "[1]", "7", "null"):
         for path in ("/v1/chat/completions", "/v1/completions", "/generate", "/tokenize", "/detokenize"):
             # On a path that several wires share one of them refuses, by its own status.
-            assert site.post(path, content=body).status_code in (400, 422)
+            assert site.post(path, content=body, headers=JSON).status_code in (400, 422)
 
 
 def test_22_invocations(site: httpx.Client) -> None:

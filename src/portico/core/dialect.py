@@ -204,6 +204,7 @@ class Route:
         claim: how its requests are recognised, where other dialects have the same path.
         refuse: how this path tells errors, where it is not the dialect's way; the request is complete by then.
         is_for_operators: it is served only where the operator listens for management.
+        needs_json_type: bodies must say that they are JSON, as the servers of this wire demand.
     """
 
     method: str
@@ -212,6 +213,7 @@ class Route:
     claim: Claim | None = None
     refuse: Callable[[RawRequest, PorticoError], Reply] | None = None
     is_for_operators: bool = False
+    needs_json_type: bool = False
 
 
 @dataclass(frozen=True, slots=True)

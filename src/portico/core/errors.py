@@ -10,6 +10,7 @@ PorticoError
 │   ├── UnknownModel             no such model is served
 │   ├── UnknownRoute             no such path
 │   ├── MethodNotAllowed         the path exists with other methods
+│   ├── UnsupportedMediaType     the body does not say that it is JSON
 │   └── PayloadTooLarge          the body is over the limit
 ├── Overloaded                   the waiting queue is full: try again later
 ├── NotReady                     the engine is loading or restarting: try again later
@@ -102,6 +103,15 @@ class MethodNotAllowed(RequestError):
     def __init__(self, method: str, path: str, allowed: tuple[str, ...]) -> None:
         super().__init__(f"{path} does not answer {method}; use {' or '.join(allowed)}.")
         self.allowed = allowed
+
+
+class UnsupportedMediaType(RequestError):
+    """The body is of another kind than the route reads, or does not say of which; `media_type` is what it says."""
+
+    def __init__(self, media_type: str) -> None:
+        given = f"got {media_type!r}" if media_type else "but there is no such header"
+        super().__init__(f"The request needs the header `Content-Type: application/json`, {given}.")
+        self.media_type = media_type
 
 
 class PayloadTooLarge(RequestError):

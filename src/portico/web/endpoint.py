@@ -35,6 +35,7 @@ from portico.core.observer import Observer, RequestRecord
 from portico.core.request import DetokenizeRequest, GenerationRequest, TokenizeRequest
 from portico.core.tokens import Tokenized
 from portico.web.body import ClientLeft, read_body, wait_until_client_leaves
+from portico.web.media_type import check_media_type
 from portico.web.routing import Candidate, SharedPath, UnclaimedBody, find_dialect
 from portico.web.sender import Sender
 
@@ -114,6 +115,7 @@ class Endpoint:
                 raise MethodNotAllowed("HEAD", scope["path"], self._path.methods)
             raw = self._describe_request(scope, method, request_id, body)
             refuse = partial(chosen.route.refuse, raw) if chosen.route.refuse else chosen.dialect.refuse
+            check_media_type(raw.headers, chosen.route)
             await _unless_client_leaves(receive, self._answer(chosen, raw, sender, record))
         except ClientLeft:
             record.cancel()

@@ -41,7 +41,7 @@ def dialect(defaults: SamplingDefaults = NO_ADVICE) -> Dialect:
     """The dialect; `defaults` apply where a request says nothing."""
     return Anthropic(
         (
-            Route("POST", "/v1/messages", Generate(partial(decode_messages, defaults=defaults))),
-            Route("POST", "/v1/messages/count_tokens", Tokenize(decode_count)),
+            Route("POST", "/v1/messages", Generate(partial(decode_messages, defaults=defaults)), needs_json_type=True),
+            Route("POST", "/v1/messages/count_tokens", Tokenize(decode_count), needs_json_type=True),
         )
     )

@@ -15,6 +15,7 @@ from portico.core.errors import (
     TimedOut,
     UnknownModel,
     UnknownRoute,
+    UnsupportedMediaType,
 )
 from portico.dialects import wire
 
@@ -24,6 +25,7 @@ _TABLE: dict[type[PorticoError], tuple[int, str]] = {
     UnknownModel: (404, "NotFoundError"),
     UnknownRoute: (404, "NotFoundError"),
     MethodNotAllowed: (405, "Method Not Allowed"),
+    UnsupportedMediaType: (415, "Input Validation Error"),
     PayloadTooLarge: (413, "Input Validation Error"),
     Overloaded: (503, "Service Unavailable"),
     NotReady: (503, "Service Unavailable"),

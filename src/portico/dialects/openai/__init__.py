@@ -56,11 +56,21 @@ def dialect(profile: Profile = DOCUMENTED) -> Dialect:
     """The dialect, with what the operator decides."""
     return OpenAI(
         (
-            Route("POST", "/v1/chat/completions", Generate(partial(decode_chat, profile=profile))),
-            Route("POST", "/v1/completions", Generate(partial(decode_completion, profile=profile))),
-            Route("POST", "/invocations", Generate(partial(decode_invocation, profile=profile)), _CLAIM),
-            Route("POST", "/v1/responses", Generate(partial(decode_response, profile=profile))),
-            Route("POST", "/v1/responses/input_tokens", Tokenize(decode_input_tokens)),
+            Route(
+                "POST", "/v1/chat/completions", Generate(partial(decode_chat, profile=profile)), needs_json_type=True
+            ),
+            Route(
+                "POST", "/v1/completions", Generate(partial(decode_completion, profile=profile)), needs_json_type=True
+            ),
+            Route(
+                "POST",
+                "/invocations",
+                Generate(partial(decode_invocation, profile=profile)),
+                _CLAIM,
+                needs_json_type=True,
+            ),
+            Route("POST", "/v1/responses", Generate(partial(decode_response, profile=profile)), needs_json_type=True),
+            Route("POST", "/v1/responses/input_tokens", Tokenize(decode_input_tokens), needs_json_type=True),
             Route("GET", "/v1/models", Describe(list_models)),
             Route("GET", "/v1/models/{model:path}", Describe(retrieve_model)),
         )

@@ -19,6 +19,7 @@ from portico.core.errors import (
     PromptTooLong,
     UnknownModel,
     UnknownRoute,
+    UnsupportedMediaType,
     UnsupportedParameter,
 )
 from portico.dialects import wire
@@ -35,6 +36,7 @@ _TABLE: dict[type[PorticoError], tuple[int, str, str | None]] = {
     UnknownModel: (404, _REQUEST, "model_not_found"),
     UnknownRoute: (404, _REQUEST, "unknown_url"),
     MethodNotAllowed: (405, _REQUEST, "method_not_supported"),
+    UnsupportedMediaType: (415, _REQUEST, "unsupported_media_type"),
     PayloadTooLarge: (413, _REQUEST, "request_too_large"),
     Overloaded: (429, "rate_limit_error", "rate_limit_exceeded"),
     NotReady: (503, _SERVER, "service_unavailable"),

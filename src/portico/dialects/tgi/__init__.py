@@ -29,14 +29,13 @@ def _routes(profile: Profile) -> Iterator[Route]:
     on_root = Generate(partial(decode.decode_root, profile=profile))
     in_stream = errors.refuse_always_in_stream if profile.tells_errors_in_stream else None
     in_asked_stream = errors.refuse_in_asked_stream if profile.tells_errors_in_stream else None
-    yield Route("POST", "/generate", Generate(partial(decode.decode_generate, profile=profile)), _CLAIM)
-    yield Route(
-        "POST", "/generate_stream", Generate(partial(decode.decode_generate_stream, profile=profile)), refuse=in_stream
-    )
-    yield Route("POST", "/", on_root, refuse=in_asked_stream)
-    yield Route("POST", "/invocations", on_root, _CLAIM, refuse=in_asked_stream)
-    yield Route("POST", "/tokenize", Tokenize(partial(tokens.decode_tokenize, profile=profile)), _CLAIM)
-    yield Route("POST", "/chat_tokenize", Tokenize(tokens.decode_chat_tokenize))
+    post = partial(Route, "POST", needs_json_type=profile.needs_json_type)
+    yield post("/generate", Generate(partial(decode.decode_generate, profile=profile)), _CLAIM)
+    yield post("/generate_stream", Generate(partial(decode.decode_generate_stream, profile=profile)), refuse=in_stream)
+    yield post("/", on_root, refuse=in_asked_stream)
+    yield post("/invocations", on_root, _CLAIM, refuse=in_asked_stream)
+    yield post("/tokenize", Tokenize(partial(tokens.decode_tokenize, profile=profile)), _CLAIM)
+    yield post("/chat_tokenize", Tokenize(tokens.decode_chat_tokenize))
     for path in ("/", "/health", "/ping"):
         yield Route("GET", path, _HEALTH)
     yield Route("GET", "/info", Describe(partial(metadata.describe_info, profile=profile)))

@@ -19,6 +19,7 @@ from portico.core.errors import (
     TimedOut,
     UnknownModel,
     UnknownRoute,
+    UnsupportedMediaType,
 )
 from portico.dialects import wire
 
@@ -49,13 +50,21 @@ _MINDIE: dict[type[PorticoError], _Row] = {
     UnknownModel: _Row(404, "NotFoundError"),
     UnknownRoute: _Row(404, "NotFoundError"),
     MethodNotAllowed: _Row(405, "Method Not Allowed"),
+    UnsupportedMediaType: _Row(415, "Input Validation Error"),
     PayloadTooLarge: _Row(413, "Input Validation Error"),
     Overloaded: _Row(503, "Service Unavailable"),
     NotReady: _Row(503, "Service Unavailable"),
     PorticoError: _Row(500, "Incomplete Generation"),
 }
 # What TGI finds out before it begins a stream.
-_BEFORE_STREAM = (MalformedRequest, wire.SchemaMismatch, UnknownRoute, MethodNotAllowed, PayloadTooLarge)
+_BEFORE_STREAM = (
+    MalformedRequest,
+    wire.SchemaMismatch,
+    UnknownRoute,
+    MethodNotAllowed,
+    UnsupportedMediaType,
+    PayloadTooLarge,
+)
 
 
 def refuse(error: PorticoError) -> Reply:
@@ -69,6 +78,8 @@ def refuse(error: PorticoError) -> Reply:
             return _text(404, str(error))
         case MethodNotAllowed():
             return _text(405, str(error), {"Allow": ", ".join(error.allowed)})
+        case UnsupportedMediaType():
+            return _text(415, f"Expected request with `Content-Type: application/json`: {error}")
         case PayloadTooLarge():
             return _text(413, f"Failed to buffer the request body: {error}")
     return Reply(_row(error).status, encode(error), headers=_headers(error))

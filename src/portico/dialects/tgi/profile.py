@@ -26,6 +26,7 @@ class Profile:
         max_best_of: `best_of` at most; None is the server's limit.
         max_stop_sequences: stop strings at most; None is the server's limit.
         max_top_n_tokens: `top_n_tokens` at most; None is the server's limit.
+        needs_json_type: bodies must say that they are JSON.
         compute_type: what the model runs on, for the header of that name.
         refuse: the answer to a request that failed.
         encode_error: the object of an error, as it stands in a stream.
@@ -44,6 +45,7 @@ class Profile:
     max_top_n_tokens: int | None
     refuse: Callable[[PorticoError], Reply]
     encode_error: Callable[[PorticoError], bytes]
+    needs_json_type: bool
     compute_type: str = "cpu+optimized"
 
 
@@ -61,6 +63,7 @@ STRICT = Profile(
     max_top_n_tokens=5,
     refuse=errors.refuse,
     encode_error=errors.encode,
+    needs_json_type=True,
 )
 """TGI 3.3.7 with its launcher's defaults, and with `--enable-prefill-logprobs`."""
 
@@ -78,6 +81,7 @@ IMPROVED = Profile(
     max_top_n_tokens=None,
     refuse=errors.refuse,
     encode_error=errors.encode,
+    needs_json_type=True,
 )
 """Errors keep their status before a stream starts, stop strings match at any position, limits are the server's."""
 
@@ -95,5 +99,6 @@ MINDIE = Profile(
     max_top_n_tokens=None,
     refuse=errors.refuse_mindie,
     encode_error=errors.encode_mindie,
+    needs_json_type=False,
 )
 """The TGI routes of MindIE Service."""

@@ -21,6 +21,7 @@ from portico.core.errors import (
     TimedOut,
     UnknownModel,
     UnknownRoute,
+    UnsupportedMediaType,
 )
 from portico.dialects import wire
 from portico.dialects.triton.compression import UnsupportedEncoding
@@ -68,6 +69,7 @@ TRITON = ErrorTable(
         UnknownVersion: (404, None),
         UnknownRoute: (404, None),
         MethodNotAllowed: (405, None),
+        UnsupportedMediaType: (415, None),
         UnsupportedEncoding: (501, None),
         ModelControlRefused: (503, None),
         SharedMemoryDisabled: (501, None),
@@ -86,6 +88,7 @@ MINDIE = ErrorTable(
         UnknownVersion: (404, "NotFoundError"),
         UnknownRoute: (404, "NotFoundError"),
         MethodNotAllowed: (405, "Method Not Allowed"),
+        UnsupportedMediaType: (415, "Input Validation Error"),
         ModelControlRefused: (503, "Service Unavailable"),
         PayloadTooLarge: (413, "Input Validation Error"),
         Overloaded: (503, "Service Unavailable"),

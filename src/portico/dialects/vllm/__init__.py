@@ -51,8 +51,14 @@ def dialect(profile: Profile = UPSTREAM) -> Dialect:
         profile,
         (
             Route("POST", "/generate", Generate(partial(decode_generate, profile=profile)), _CLAIM),
-            Route("POST", "/tokenize", Tokenize(partial(decode_tokenize, profile=profile)), _TOKENIZE_CLAIM),
-            Route("POST", "/detokenize", Detokenize(decode_detokenize)),
+            Route(
+                "POST",
+                "/tokenize",
+                Tokenize(partial(decode_tokenize, profile=profile)),
+                _TOKENIZE_CLAIM,
+                needs_json_type=True,
+            ),
+            Route("POST", "/detokenize", Detokenize(decode_detokenize), needs_json_type=True),
             Route("GET", "/load", Describe(load)),
             Route("GET", "/health", Describe(health)),
             Route("GET", "/ping", Describe(health)),

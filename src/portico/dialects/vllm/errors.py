@@ -20,6 +20,7 @@ from portico.core.errors import (
     PromptTooLong,
     UnknownModel,
     UnknownRoute,
+    UnsupportedMediaType,
     UnsupportedParameter,
 )
 from portico.dialects import wire
@@ -37,6 +38,7 @@ _UPSTREAM: _Table = {
     UnknownModel: (404, "NotFoundError"),
     UnknownRoute: (404, "NotFoundError"),
     MethodNotAllowed: (405, "MethodNotAllowedError"),
+    UnsupportedMediaType: _BAD_REQUEST,
     PayloadTooLarge: (413, "PayloadTooLargeError"),
     Overloaded: _BUSY,
     NotReady: _BUSY,
@@ -55,6 +57,7 @@ _MINDIE: _Table = {
     UnknownModel: _INVALID,
     UnknownRoute: (404, "NotFoundError"),
     MethodNotAllowed: (405, "Input Validation Error"),
+    UnsupportedMediaType: (415, "Input Validation Error"),
     PayloadTooLarge: (413, "Input Validation Error"),
     Overloaded: _UNAVAILABLE,
     NotReady: _UNAVAILABLE,
