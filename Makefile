@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: serve test check bench eval-demo train-demo docs clean
+.PHONY: serve test check reliability bench eval-demo train-demo docs clean
 
 serve: $(VENV)/.server
 	$(BIN)/portico serve $(ARGS)
@@ -18,6 +18,9 @@ check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+reliability: $(VENV)/.dev
+	$(BIN)/python -m reliability $(ARGS)
 
 bench: $(VENV)/.server
 	$(BIN)/portico bench $(ARGS)

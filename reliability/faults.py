@@ -1,0 +1,7 @@
+"""Faults."""
+
+from __future__ import annotations
+
+from reliability.check import Check
+
+CHECKS: tuple[Check, ...] = ()

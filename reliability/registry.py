@@ -1,0 +1,37 @@
+"""All checks, in the order of the table. A module of checks gives them as `CHECKS`, and is named here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain
+
+from reliability import faults, load, soak
+from reliability.check import Check
+
+_MODULES = (load, soak, faults)
+
+
+def all_checks() -> tuple[Check, ...]:
+    """Every row, by group in the order of the modules."""
+    checks = tuple(chain.from_iterable(module.CHECKS for module in _MODULES))
+    names = [check.id for check in checks]
+    assert len(set(names)) == len(names), "two checks have one name"
+    return checks
+
+
+def choose(ids: Sequence[str], groups: Sequence[str]) -> list[Check]:
+    """The checks of these names and groups; all of them if nothing is asked for.
+
+    Raises:
+        ValueError: there is no such check or group.
+    """
+    checks = all_checks()
+    for kind, given, known in (
+        ("check", ids, {check.id for check in checks}),
+        ("group", groups, {check.group for check in checks}),
+    ):
+        if strange := [name for name in given if name not in known]:
+            raise ValueError(f"There is no {kind} {', '.join(strange)}; there are {', '.join(sorted(known))}.")
+    if not ids and not groups:
+        return list(checks)
+    return [check for check in checks if check.id in ids or check.group in groups]
