@@ -27,6 +27,7 @@ from portico.engines.native.engine import NativeEngine
 from portico.engines.scripted.config import ScriptedConfig
 from portico.engines.scripted.engine import ScriptedEngine
 from portico.service.admission import Admission
+from portico.service.clocks import TimeLimits
 from portico.service.conversion import ConversionService
 from portico.service.generation import GenerationService
 from portico.service.preparation import Preparation
@@ -41,7 +42,7 @@ from portico.text.tokenizer import Tokenizer
 from portico.web.application import Page, build_application
 from portico.web.endpoint import Context
 from portico.web.server import Tls, bind, serve, serving
-from portico.web.shutdown import DrainingStopper
+from portico.web.shutdown import Drain, DrainingStopper
 
 EngineConfig = NativeConfig | ScriptedConfig
 
@@ -141,9 +142,12 @@ async def run(config: ServerConfig, engine_config: EngineConfig, checkpoint: Che
         aliases = tuple(alias for dialect in dialects for alias in dialect.metric_aliases)
         status_metrics = StatusCollector(get_status, triton.METRICS)
         metrics = Metrics(checkpoint.served.name, engine.stats, aliases, [status_metrics])
+        generator = GenerationService(
+            engine, tokenizer, preparation, checkpoint.served, admission, answer_format, _time_limits(config)
+        )
         context = Context(
             dialects=dialects,
-            generator=GenerationService(engine, tokenizer, preparation, checkpoint.served, admission, answer_format),
+            generator=generator,
             converter=ConversionService(engine, tokenizer, preparation, checkpoint.served),
             get_status=get_status,
             observer=Observers(metrics, statistics, latencies, AccessLog()),
@@ -151,7 +155,8 @@ async def run(config: ServerConfig, engine_config: EngineConfig, checkpoint: Che
             max_body_bytes=config.max_body_size,
             stopper=DrainingStopper(admission.close, lambda: admission.num_requests),
         )
-        await _listen(config, context, {"/metrics": metrics.render}, listeners, console)
+        drain = Drain(admission.close, lambda: admission.num_requests, generator.break_off, config.drain_timeout)
+        await _listen(config, context, {"/metrics": metrics.render}, listeners, console, drain)
     finally:
         await engine.close()
         listeners.close()
@@ -189,7 +194,12 @@ class _Listeners:
 
 
 async def _listen(
-    config: ServerConfig, context: Context, pages: Mapping[str, Page], listeners: _Listeners, console: Console
+    config: ServerConfig,
+    context: Context,
+    pages: Mapping[str, Page],
+    listeners: _Listeners,
+    console: Console,
+    drain: Drain,
 ) -> None:
     """Serves on all addresses until told to stop."""
     application = build_application(context, PRECEDENCE, pages, for_operators=listeners.main_is_managed)
@@ -208,7 +218,12 @@ async def _listen(
         await stack.enter_async_context(_serve_procedures(config.profile, context, listeners.rpc, tls))
         for each in listeners.management:
             await stack.enter_async_context(serving(management, each, tls))
-        await serve(application, listeners.main, announce, tls)
+        await serve(application, listeners.main, announce, drain, tls)
+
+
+def _time_limits(config: ServerConfig) -> TimeLimits:
+    """As the operator has set them; 0 is none."""
+    return TimeLimits(config.request_timeout or None, config.queue_timeout or None, config.stall_timeout or None)
 
 
 def _tls(config: ServerConfig) -> Tls | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,6 +64,14 @@ class ServerConfig:
     mindie_config: str | None = option(
         None, "config.json of MindIE Service to take settings from; other flags go before it", metavar="FILE"
     )
+    request_timeout: float = option(3600.0, "longest time of a request, 0 is without end", metavar="SECONDS")
+    queue_timeout: float = option(300.0, "longest time until a request is begun, 0 is without end", metavar="SECONDS")
+    stall_timeout: float = option(
+        300.0, "longest time without a token of a request that was begun, 0 is without end", metavar="SECONDS"
+    )
+    drain_timeout: float = option(
+        30.0, "time that running requests have left once the server is told to stop", metavar="SECONDS"
+    )
     tls_certificate: str | None = option(None, "certificate to serve HTTPS with, in PEM", metavar="FILE")
     tls_key: str | None = option(None, "key of the certificate", metavar="FILE")
     tls_client_ca: str | None = option(None, "authority that the certificates of clients must be from", metavar="FILE")
@@ -85,6 +94,9 @@ class ServerConfig:
             raise ValueError("tls_certificate and tls_key are given together.")
         if self.tls_client_ca and not self.tls_certificate:
             raise ValueError("tls_client_ca needs tls_certificate and tls_key: without them no client is checked.")
+        for name in ("request_timeout", "queue_timeout", "stall_timeout", "drain_timeout"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} is a number of seconds, not {getattr(self, name)}.")
         for name in ("max_waiting", "max_choices", "max_logprobs", "max_stop", "max_body_size"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is at least 0, not {getattr(self, name)}.")

@@ -16,7 +16,9 @@ from portico.core.errors import (
     PayloadTooLarge,
     PorticoError,
     PromptTooLong,
+    QueueTimedOut,
     RequestError,
+    Stalled,
     TimedOut,
     UnknownModel,
     UnknownRoute,
@@ -39,6 +41,8 @@ EXAMPLES: dict[PorticoError, str] = {
     Overloaded("Too many requests are waiting."): "waiting",
     NotReady("The model is being loaded."): "loaded",
     TimedOut(2.5): "within 2.5 seconds",
+    QueueTimedOut(2.5): "waited for 2.5 seconds",
+    Stalled(2.5): "no token came for 2.5 seconds",
     EngineFailure("The engine stopped."): "stopped",
 }
 

@@ -27,6 +27,8 @@ ERRORS: tuple[PorticoError, ...] = (
     errors.Overloaded("The queue is full.", retry_after=3),
     errors.NotReady("The engine is loading.", retry_after=7),
     errors.TimedOut(12.5),
+    errors.QueueTimedOut(12.5, retry_after=4),
+    errors.Stalled(12.5),
     errors.EngineFailure('The engine stopped: "\n".'),
 )
 PROFILES = [(name, None) for name in DIALECTS] + [("vllm", "MINDIE"), ("tgi", "IMPROVED"), ("tgi", "MINDIE")]
@@ -59,7 +61,7 @@ def test_refusal(name: str, profile: str | None, error: PorticoError) -> None:
 def test_when_to_try_again(name: str, profile: str | None) -> None:
     dialect = load_dialect(name, profile)
     for error in ERRORS:
-        if isinstance(error, errors.Overloaded | errors.NotReady):
+        if isinstance(error, errors.Overloaded | errors.NotReady | errors.QueueTimedOut):
             assert dialect.refuse(error).headers["Retry-After"] == str(error.retry_after)
 
 

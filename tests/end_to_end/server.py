@@ -7,13 +7,19 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
 _READY = re.compile(r"is ready on (https?://\S+)")
 _START_TIMEOUT = 120
+# For the scripted engine: what comes to no end by itself.
+LONG_SCRIPT = ("97",) * 5000
 
 
 @dataclass
@@ -63,6 +69,32 @@ def start_process(*arguments: str) -> subprocess.Popen[str]:
         text=True,
         cwd=Path(__file__).parents[2],
     )
+
+
+def read_metric(server: RunningServer, name: str, **labels: str) -> float:
+    """The sum of a metric's samples that have the labels."""
+    page = httpx.get(f"{server.address}/metrics", timeout=30).text
+    samples = (sample for family in text_string_to_metric_families(page) for sample in family.samples)
+    return sum(each.value for each in samples if each.name == name and labels.items() <= each.labels.items())
+
+
+def wait_until(condition: Callable[[], object], timeout: float = 10.0) -> float:
+    """Waits until a function gives something true; the seconds that it took."""
+    started_at = time.perf_counter()
+    while not condition():
+        assert time.perf_counter() - started_at < timeout, "it did not come true"
+        time.sleep(0.01)
+    return time.perf_counter() - started_at
+
+
+def wait_until_running(server: RunningServer, num_sequences: int) -> None:
+    """Waits until the engine works on so many sequences."""
+    wait_until(lambda: read_metric(server, "portico_num_requests_running") == num_sequences)
+
+
+def show_figure(what: str, value: float, unit: str) -> None:
+    """Writes down what was measured, for whoever runs the tests with `-s`."""
+    sys.stdout.write(f"\n    {what}: {value:.3f} {unit}\n")
 
 
 def _read(server: RunningServer, ready: threading.Event) -> None:

@@ -124,3 +124,15 @@ def test_a_closed_door_lets_nobody_in() -> None:
         assert admission.num_requests == 1
     with pytest.raises(NotReady, match="has been stopped"), admission.admit(1):
         pass
+
+
+async def test_a_request_that_was_broken_off_lets_no_other_begin(bench: Bench) -> None:
+    service = await bench.start(LONG, token_delay=0.01)
+    running = asyncio.ensure_future(collect(service, make_request(stopping={"max_tokens": 200})))
+    await asyncio.sleep(0.05)
+    service.break_off(NotReady("It ends."))
+    with pytest.raises(NotReady, match="It ends"):
+        await running
+    with pytest.raises(NotReady, match="It ends"):
+        await collect(service, make_request())
+    assert bench.engine.stats().num_running == 0

@@ -106,6 +106,10 @@ class TokenStream(Protocol):
         EngineFailure: the engine failed on this job or stopped.
     """
 
+    @property
+    def scheduled_at(self) -> float | None:
+        """When the job left the queue, by `time.perf_counter`; None while it waits."""
+
     def __aiter__(self) -> TokenStream: ...
 
     async def __anext__(self) -> Sequence[TokenEvent]: ...

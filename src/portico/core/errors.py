@@ -14,8 +14,10 @@ PorticoError
 │   └── PayloadTooLarge          the body is over the limit
 ├── Overloaded                   the waiting queue is full: try again later
 ├── NotReady                     the engine is loading or restarting: try again later
-├── TimedOut                     the time that the client gave is over
-└── EngineFailure                the engine failed while working on this request
+├── EngineFailure                the engine failed while working on this request
+└── TimedOut                     the time of the request is over, by its client or by the operator
+    ├── QueueTimedOut            it waited too long and was not begun: try again later
+    └── Stalled                  it was begun, and then nothing came for too long
 """
 
 from __future__ import annotations
@@ -138,13 +140,31 @@ class NotReady(PorticoError):
         self.retry_after = retry_after
 
 
-class TimedOut(PorticoError):
-    """The request was not answered within the `timeout` seconds that its client gave."""
+class EngineFailure(PorticoError):
+    """The engine failed on this request or stopped while working on it."""
 
-    def __init__(self, timeout: float) -> None:
-        super().__init__(f"The request was not answered within {timeout:g} seconds.")
+
+class TimedOut(PorticoError):
+    """The request was not answered within `timeout` seconds."""
+
+    def __init__(self, timeout: float, message: str = "") -> None:
+        super().__init__(message or f"The request was not answered within {timeout:g} seconds.")
         self.timeout = timeout
 
 
-class EngineFailure(PorticoError):
-    """The engine failed on this request or stopped while working on it."""
+class QueueTimedOut(TimedOut):
+    """The engine did not begin with the request within `timeout` seconds; `retry_after` is a hint in seconds."""
+
+    def __init__(self, timeout: float, retry_after: int = 5) -> None:
+        super().__init__(
+            timeout,
+            f"The server is busy: the request waited for {timeout:g} seconds and was not begun. Try again later.",
+        )
+        self.retry_after = retry_after
+
+
+class Stalled(TimedOut):
+    """Nothing new came for `timeout` seconds after the request was begun."""
+
+    def __init__(self, timeout: float) -> None:
+        super().__init__(timeout, f"The request was given up: no token came for {timeout:g} seconds.")

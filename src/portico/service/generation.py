@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import replace
 
 from portico.core.engine import (
@@ -17,13 +17,14 @@ from portico.core.engine import (
     TokensGenerated,
     TokenStream,
 )
-from portico.core.errors import NotReady, UnsupportedParameter
+from portico.core.errors import NotReady, PorticoError, UnsupportedParameter
 from portico.core.events import Event, Prefilled, Started, Timings, Token
 from portico.core.model import ServedModel
 from portico.core.request import GenerationRequest
 from portico.service.admission import Admission
 from portico.service.choice import ChoiceText, TokenReader
-from portico.service.merge import merge, within
+from portico.service.clocks import Clocks, TimeLimits
+from portico.service.merge import merge
 from portico.service.preparation import Preparation
 from portico.service.stoppable import Stoppable
 from portico.text.answer_format import PLAIN, AnswerFormat
@@ -42,6 +43,7 @@ class GenerationService:
         served: ServedModel,
         admission: Admission,
         answer_format: AnswerFormat = PLAIN,
+        time_limits: TimeLimits | None = None,
     ) -> None:
         self._engine = engine
         self._tokenizer = tokenizer
@@ -49,7 +51,10 @@ class GenerationService:
         self._served = served
         self._admission = admission
         self._answer_format = answer_format
+        self._time_limits = time_limits or TimeLimits()
         self._stoppable = Stoppable()
+        self._running: set[_Answer] = set()
+        self._broken_off: PorticoError | None = None
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Sequence[Event], None]:
         """The events of a request, in batches of what happened at the same time.
@@ -62,7 +67,7 @@ class GenerationService:
             Overloaded: too many requests wait.
             NotReady: the engine takes no requests now.
             EngineFailure: the engine failed; what was given before stands.
-            TimedOut: the time of the request is over; what was given before stands.
+            TimedOut: one of the times of the request is over; what was given before stands.
         """
         received_at = time.perf_counter()
         self._served.require(request.model)
@@ -76,24 +81,47 @@ class GenerationService:
             raise NotReady("The model is not ready to serve; it is being loaded.")
         with self._admission.admit(request.num_choices):
             jobs = await self._prepare(request)
+            if self._broken_off is not None:
+                raise self._broken_off
             started_at = time.perf_counter()
             streams = self._start(jobs)
             answer = _Answer(request, jobs, streams, self._tokenizer, self._answer_format, started_at)
-            steps = within(request.timeout, merge(streams))
-            async with aclosing(steps):
-                with self._stoppable.hold(request.client_id, answer.stop):
+            async with aclosing(merge(streams)) as steps:
+                with self._watch(answer, request, received_at) as clocks:
                     counts = tuple(len(job.token_ids) for job in jobs)
                     yield [Started(self._served.name, counts, started_at - received_at)]
+                    clocks.resume()
                     async for position, token_events in steps:
                         events = [each for event in token_events for each in answer.feed(position, event)]
                         if events:
+                            clocks.pause()
                             yield events
+                        clocks.resume()
                 if stopped := answer.end():
                     yield stopped
 
     def stop(self, client_id: str) -> bool:
         """Ends the requests of that name where they are, as aborted; whether there was one."""
         return self._stoppable.stop(client_id)
+
+    def break_off(self, error: PorticoError) -> None:
+        """Ends all requests where they are with an error, and begins no more."""
+        self._broken_off = error
+        for answer in tuple(self._running):
+            answer.break_off(error)
+
+    @contextmanager
+    def _watch(self, answer: _Answer, request: GenerationRequest, received_at: float) -> Iterator[Clocks]:
+        """Lets an answer be stopped by its name, and broken off by its clocks or with all others, in the block."""
+        limits = self._time_limits.shortened(request.timeout)
+        clocks = Clocks(limits, received_at, answer.streams, answer.break_off)
+        self._running.add(answer)
+        try:
+            with self._stoppable.hold(request.client_id, answer.stop):
+                yield clocks
+        finally:
+            self._running.discard(answer)
+            clocks.close()
 
     async def _prepare(self, request: GenerationRequest) -> list[TokenJob]:
         if self._preparation.takes_long(request.prompts, request.sampling.grammar):
@@ -117,8 +145,9 @@ class _Answer:
         answer_format: AnswerFormat,
         started_at: float,
     ) -> None:
+        self.streams = streams
         self._jobs = jobs
-        self._streams = streams
+        self._error: PorticoError | None = None
         self._tokenizer = tokenizer
         self._num_choices = request.output.num_choices
         self._shows_prompt = request.output.prompt_details
@@ -145,12 +174,23 @@ class _Answer:
 
     def stop(self) -> None:
         """Ends all sequences; the streams end then."""
-        for stream in self._streams:
+        for stream in self.streams:
             for index in range(self._num_choices):
                 stream.finish(index)
 
+    def break_off(self, error: PorticoError) -> None:
+        """Ends all sequences; what they lack is told by the error."""
+        self._error = self._error or error
+        self.stop()
+
     def end(self) -> list[Event]:
-        """The end of choices that were stopped."""
+        """The end of choices that were stopped.
+
+        Raises:
+            PorticoError: it was broken off before all of them had ended.
+        """
+        if self._error is not None and not all(choice.is_finished for choice in self._choices):
+            raise self._error
         events: list[Event] = []
         for index, choice in enumerate(self._choices):
             if not choice.is_finished:
@@ -163,7 +203,7 @@ class _Answer:
     def _feed_tokens(self, position: int, choice: ChoiceText, event: TokensGenerated) -> list[Event]:
         events = choice.feed(event, self._timings(position))
         if choice.is_finished:
-            self._streams[position].finish(event.index)
+            self.streams[position].finish(event.index)
         return events
 
     def _describe_prompt(self, position: int, event: PromptPrefilled) -> tuple[Token, ...]:

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
 
 from portico.core.engine import TokenEvent, TokenStream
-from portico.core.errors import TimedOut
-
-Steps = AsyncGenerator[tuple[int, Sequence[TokenEvent]], None]
 
 
 async def merge(streams: Sequence[TokenStream]) -> AsyncGenerator[tuple[int, Sequence[TokenEvent]], None]:
@@ -45,27 +41,3 @@ async def _interleave(streams: Sequence[TokenStream]) -> AsyncGenerator[tuple[in
         for task in pending:
             task.cancel()
         await asyncio.gather(*pending, return_exceptions=True)
-
-
-def within(timeout: float | None, steps: Steps) -> Steps:
-    """The same steps, given up after `timeout` seconds; they are closed together.
-
-    Raises:
-        TimedOut: (from iteration) the time is over.
-    """
-    return steps if timeout is None else _limit(timeout, steps)
-
-
-async def _limit(timeout: float, steps: Steps) -> Steps:
-    deadline = asyncio.get_running_loop().time() + timeout
-    async with aclosing(steps):
-        while True:
-            # The time runs while waiting only, never while the reader has the step.
-            try:
-                async with asyncio.timeout_at(deadline):
-                    step = await anext(steps)
-            except StopAsyncIteration:
-                return
-            except TimeoutError:
-                raise TimedOut(timeout) from None
-            yield step

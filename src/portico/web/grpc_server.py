@@ -14,10 +14,8 @@ import grpc.aio
 from portico.core.rpc import RpcDialect
 from portico.web.endpoint import Context
 from portico.web.grpc_call import Caller
-from portico.web.server import AddressInUse, Tls
+from portico.web.server import LAST_BYTES_TIMEOUT, AddressInUse, Tls
 
-# How long a stopping server waits for answers that are being written, in seconds.
-_DRAIN_TIMEOUT = 30
 # Framing and names around the largest body.
 _MESSAGE_OVERHEAD = 64 * 1024
 
@@ -26,7 +24,7 @@ _MESSAGE_OVERHEAD = 64 * 1024
 async def serve_procedures(
     context: Context, dialects: Sequence[RpcDialect], reserved: socket.socket, tls: Tls | None = None
 ) -> AsyncIterator[None]:
-    """Serves while the block runs; then calls in progress are finished. The reserved address is taken over.
+    """Serves while the block runs; calls in progress have a moment to end then. The reserved address is taken over.
 
     With `tls` connections are encrypted as those of HTTP are, and clients must show the same certificates.
 
@@ -46,7 +44,7 @@ async def serve_procedures(
     try:
         yield
     finally:
-        await server.stop(_DRAIN_TIMEOUT)
+        await server.stop(LAST_BYTES_TIMEOUT)
 
 
 def _listen(server: Any, address: str, tls: Tls | None) -> None:

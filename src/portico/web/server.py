@@ -14,8 +14,10 @@ from dataclasses import dataclass
 import uvicorn
 from starlette.types import ASGIApp
 
-# How long a stopping server waits for answers that are being written, in seconds.
-_DRAIN_TIMEOUT = 30
+from portico.web.shutdown import Drain
+
+# How long the last bytes of answers have to get out once the drain is over, in seconds.
+LAST_BYTES_TIMEOUT = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,19 +79,34 @@ async def serving(application: ASGIApp, listener: socket.socket, tls: Tls | None
 
 
 async def serve(
-    application: ASGIApp, listener: socket.socket, on_ready: Callable[[], None], tls: Tls | None = None
+    application: ASGIApp,
+    listener: socket.socket,
+    on_ready: Callable[[], None],
+    drain: Drain,
+    tls: Tls | None = None,
 ) -> None:
-    """Serves until SIGINT or SIGTERM, then finishes the answers that are being written; a second signal cuts them."""
+    """Serves until SIGINT or SIGTERM and then until the drain is over; a second signal cuts everything off."""
     server = _Server(_config(application, tls), on_ready)
+    loop = asyncio.get_running_loop()
+    draining: asyncio.Task[None] | None = None
 
-    def stop() -> None:
-        server.force_exit = server.should_exit
+    async def stop_in_order() -> None:
+        await drain.run()
         server.should_exit = True
 
-    loop = asyncio.get_running_loop()
+    def stop() -> None:
+        nonlocal draining
+        if draining is None:
+            draining = loop.create_task(stop_in_order())
+        else:
+            server.should_exit = server.force_exit = True
+
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop)
     await server.serve(sockets=[listener])
+    if draining is not None:
+        draining.cancel()
+        await asyncio.gather(draining, return_exceptions=True)
 
 
 def _config(application: ASGIApp, tls: Tls | None) -> uvicorn.Config:
@@ -103,7 +120,7 @@ def _config(application: ASGIApp, tls: Tls | None) -> uvicorn.Config:
         server_header=False,
         proxy_headers=False,
         date_header=False,
-        timeout_graceful_shutdown=_DRAIN_TIMEOUT,
+        timeout_graceful_shutdown=LAST_BYTES_TIMEOUT,
         ssl_certfile=tls.certificate if tls else None,
         ssl_keyfile=tls.key if tls else None,
         ssl_ca_certs=tls.client_ca if tls else None,

@@ -99,6 +99,8 @@ def test_what_is_taken_over(tmp_path: Path) -> None:
         "max_num_batched_tokens": 8192,
         "block_size": 128,
         "max_choices": 128,
+        "request_timeout": 600.0,
+        "stall_timeout": 600.0,
         "max_body_size": 40 * 2**20,
         "model": "/data/atb_testdata/weights/llama1-65b-safetensors",
         "served_model_name": ["llama_65b"],

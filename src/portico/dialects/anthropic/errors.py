@@ -13,6 +13,7 @@ from portico.core.errors import (
     Overloaded,
     PayloadTooLarge,
     PorticoError,
+    QueueTimedOut,
     RequestError,
     TimedOut,
     UnknownModel,
@@ -31,6 +32,7 @@ _TABLE: dict[type[PorticoError], tuple[int, str]] = {
     PayloadTooLarge: (413, "request_too_large"),
     Overloaded: (529, "overloaded_error"),
     NotReady: (503, _SERVER),
+    QueueTimedOut: (529, "overloaded_error"),
     TimedOut: (504, "timeout_error"),
     EngineFailure: (500, _SERVER),
     PorticoError: (500, _SERVER),
@@ -53,7 +55,7 @@ def _row(error: PorticoError) -> tuple[int, str]:
 
 def _headers(error: PorticoError) -> dict[str, str]:
     match error:
-        case Overloaded() | NotReady():
+        case Overloaded() | NotReady() | QueueTimedOut():
             return {"Retry-After": str(error.retry_after)}
         case MethodNotAllowed():
             return {"Allow": ", ".join(error.allowed)}

@@ -28,8 +28,6 @@ _WITHOUT_MEANING: Mapping[str, tuple[str, Any]] = {
     "ServerConfig.interCommTLSEnabled": ("there is no communication between instances", ...),
     "ServerConfig.interCommPort": ("there is no communication between instances", ...),
     "ServerConfig.openAiSupport": ("fields of vLLM are always taken", "vllm"),
-    "ServerConfig.tokenTimeout": ("there is no time limit between tokens", ...),
-    "ServerConfig.e2eTimeout": ("the only time limit of a request is its own `timeout`", ...),
     "ServerConfig.tlsPkPwd": ("the key must not be encrypted", ""),
     "ServerConfig.tlsCrlPath": ("revocation lists are not read", ""),
     "ServerConfig.tlsCrlFiles": ("revocation lists are not read", []),
@@ -219,6 +217,8 @@ def _limits(reader: _Reader) -> dict[str, Any]:
         "max_num_batched_tokens": reader.take(f"{_SCHEDULE}.maxPrefillTokens", int, 8192),
         "block_size": reader.take(f"{_SCHEDULE}.cacheBlockSize", int, 128),
         "max_choices": reader.take(f"{_SCHEDULE}.maxN", int, 128),
+        "request_timeout": float(reader.take(f"{_SERVER}.e2eTimeout", int, 600)),
+        "stall_timeout": float(reader.take(f"{_SERVER}.tokenTimeout", int, 600)),
         "max_body_size": reader.take(f"{_SERVER}.maxRequestLength", int, 40) * _MEGABYTE,
     }
 

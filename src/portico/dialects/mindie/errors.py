@@ -11,6 +11,7 @@ from portico.core.errors import (
     PayloadTooLarge,
     PorticoError,
     PromptTooLong,
+    QueueTimedOut,
     RequestError,
     TimedOut,
     UnknownModel,
@@ -29,6 +30,7 @@ _TABLE: dict[type[PorticoError], tuple[int, str]] = {
     PayloadTooLarge: (413, "Input Validation Error"),
     Overloaded: (503, "Service Unavailable"),
     NotReady: (503, "Service Unavailable"),
+    QueueTimedOut: (503, "Service Unavailable"),
     TimedOut: (500, "Incomplete Generation"),
     EngineFailure: (500, "Incomplete Generation"),
     PorticoError: (500, "Incomplete Generation"),
@@ -42,7 +44,7 @@ def refuse(error: PorticoError) -> Reply:
     match error:
         case MethodNotAllowed():
             headers = {"Allow": ", ".join(error.allowed)}
-        case Overloaded() | NotReady():
+        case Overloaded() | NotReady() | QueueTimedOut():
             headers = {"Retry-After": str(error.retry_after)}
     return Reply(status, encode(error), headers=headers)
 
@@ -50,7 +52,8 @@ def refuse(error: PorticoError) -> Reply:
 def encode(error: PorticoError) -> bytes:
     """The error's JSON object, as it also stands in a stream."""
     _, error_type = _row(error)
-    sentence = f"Engine callback timeout: {error}" if isinstance(error, TimedOut) else str(error)
+    is_begun = isinstance(error, TimedOut) and not isinstance(error, QueueTimedOut)
+    sentence = f"Engine callback timeout: {error}" if is_begun else str(error)
     return wire.encode_json({"error": sentence, "error_type": error_type})
 
 

@@ -34,7 +34,7 @@ PARAMETERS = Ledger(
         honoured("stop", "an addition: a string or a list"),
         honoured("stop_token_ids", "an addition"),
         honoured("temperature", "0 is greedy"),
-        honoured("timeout", "seconds, 1 to 65535; absent is without end"),
+        honoured("timeout", "seconds, 1 to 65535, at most those of `--request-timeout`"),
         honoured("top_k", "0 and -1 are off"),
         honoured("top_p", "1 is off"),
         honoured("truncate", "an addition: keeps the last tokens of the prompt"),

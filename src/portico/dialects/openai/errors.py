@@ -17,6 +17,8 @@ from portico.core.errors import (
     PayloadTooLarge,
     PorticoError,
     PromptTooLong,
+    QueueTimedOut,
+    TimedOut,
     UnknownModel,
     UnknownRoute,
     UnsupportedMediaType,
@@ -40,6 +42,8 @@ _TABLE: dict[type[PorticoError], tuple[int, str, str | None]] = {
     PayloadTooLarge: (413, _REQUEST, "request_too_large"),
     Overloaded: (429, "rate_limit_error", "rate_limit_exceeded"),
     NotReady: (503, _SERVER, "service_unavailable"),
+    QueueTimedOut: (503, _SERVER, "service_unavailable"),
+    TimedOut: (504, _SERVER, "timeout"),
     EngineFailure: (500, _SERVER, None),
     PorticoError: (500, _SERVER, None),
 }
@@ -79,7 +83,7 @@ def _param(error: PorticoError) -> str | None:
 
 def _headers(error: PorticoError) -> dict[str, str]:
     match error:
-        case Overloaded() | NotReady():
+        case Overloaded() | NotReady() | QueueTimedOut():
             return {"Retry-After": str(error.retry_after)}
         case MethodNotAllowed():
             return {"Allow": ", ".join(error.allowed)}

@@ -15,6 +15,7 @@ from portico.core.errors import (
     PayloadTooLarge,
     PorticoError,
     PromptTooLong,
+    QueueTimedOut,
     RequestError,
     TimedOut,
     UnknownModel,
@@ -41,7 +42,8 @@ _TABLE: dict[type[PorticoError], _Row] = {
     Overloaded: _Row(429, "overloaded", "Model is overloaded: "),
     NotReady: _Row(503, "healthcheck"),
     EngineFailure: _Row(424, "generation", "Request failed during generation: "),
-    TimedOut: _Row(500, "incomplete_generation"),
+    QueueTimedOut: _Row(503, "overloaded", "Model is overloaded: "),
+    TimedOut: _Row(504, "incomplete_generation"),
     PorticoError: _Row(500, "incomplete_generation"),
 }
 _MINDIE: dict[type[PorticoError], _Row] = {
@@ -54,6 +56,7 @@ _MINDIE: dict[type[PorticoError], _Row] = {
     PayloadTooLarge: _Row(413, "Input Validation Error"),
     Overloaded: _Row(503, "Service Unavailable"),
     NotReady: _Row(503, "Service Unavailable"),
+    QueueTimedOut: _Row(503, "Service Unavailable"),
     PorticoError: _Row(500, "Incomplete Generation"),
 }
 # What TGI finds out before it begins a stream.
@@ -152,7 +155,7 @@ def _sentence(error: PorticoError) -> str:
 
 
 def _headers(error: PorticoError) -> dict[str, str]:
-    return {"Retry-After": str(error.retry_after)} if isinstance(error, Overloaded | NotReady) else {}
+    return {"Retry-After": str(error.retry_after)} if isinstance(error, Overloaded | NotReady | QueueTimedOut) else {}
 
 
 def _object(sentence: str, error_type: str) -> bytes:

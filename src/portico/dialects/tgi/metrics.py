@@ -13,6 +13,8 @@ _WORDS = {
     "NotReady": "overloaded",
     "EngineFailure": "generation",
     "TimedOut": "incomplete",
+    "Stalled": "incomplete",
+    "QueueTimedOut": "overloaded",
     **dict.fromkeys(
         (
             "InvalidParameter",

@@ -17,6 +17,7 @@ from portico.core.errors import (
     PayloadTooLarge,
     PorticoError,
     PromptTooLong,
+    QueueTimedOut,
     RequestError,
     TimedOut,
     UnknownModel,
@@ -93,6 +94,7 @@ MINDIE = ErrorTable(
         PayloadTooLarge: (413, "Input Validation Error"),
         Overloaded: (503, "Service Unavailable"),
         NotReady: (503, "Service Unavailable"),
+        QueueTimedOut: (503, "Service Unavailable"),
         PorticoError: (500, "Incomplete Generation"),
     }
 )
@@ -141,6 +143,6 @@ def _headers(error: PorticoError) -> dict[str, str]:
             return {"Allow": ", ".join(error.allowed)}
         case UnsupportedEncoding():
             return {"Accept-Encoding": "gzip, deflate"}
-        case Overloaded() | NotReady():
+        case Overloaded() | NotReady() | QueueTimedOut():
             return {"Retry-After": str(error.retry_after)}
     return {}

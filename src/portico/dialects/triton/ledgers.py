@@ -65,7 +65,7 @@ _SAMPLING = (
     honoured("guided_decoding", "the older name of structured_outputs"),
     honoured("guided_decoding_guide_type", "`json`, or `json_schema`, `regex`, `ebnf_grammar` with a guide"),
     honoured("guided_decoding_guide", "the schema, the expression or the rules"),
-    honoured("timeout", "in microseconds from receipt, 0 is none (MindIE profile: seconds)"),
+    honoured("timeout", "in microseconds from receipt, at most `--request-timeout`, as is 0 (MindIE profile: seconds)"),
     honoured("truncate_prompt_tokens", "keeps the last tokens of the prompt; -1 keeps all"),
 )
 _NEUTRAL = (

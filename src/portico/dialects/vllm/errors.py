@@ -18,6 +18,8 @@ from portico.core.errors import (
     PayloadTooLarge,
     PorticoError,
     PromptTooLong,
+    QueueTimedOut,
+    TimedOut,
     UnknownModel,
     UnknownRoute,
     UnsupportedMediaType,
@@ -42,6 +44,8 @@ _UPSTREAM: _Table = {
     PayloadTooLarge: (413, "PayloadTooLargeError"),
     Overloaded: _BUSY,
     NotReady: _BUSY,
+    QueueTimedOut: _BUSY,
+    TimedOut: (504, "GatewayTimeoutError"),
     EngineFailure: _FAILED,
     PorticoError: _FAILED,
 }
@@ -61,6 +65,8 @@ _MINDIE: _Table = {
     PayloadTooLarge: (413, "Input Validation Error"),
     Overloaded: _UNAVAILABLE,
     NotReady: _UNAVAILABLE,
+    QueueTimedOut: _UNAVAILABLE,
+    TimedOut: _INCOMPLETE,
     EngineFailure: _INCOMPLETE,
     PorticoError: _INCOMPLETE,
 }
@@ -94,7 +100,7 @@ def _param(error: PorticoError) -> str | None:
 
 def _headers(error: PorticoError) -> dict[str, str]:
     match error:
-        case Overloaded() | NotReady():
+        case Overloaded() | NotReady() | QueueTimedOut():
             return {"Retry-After": str(error.retry_after)}
         case MethodNotAllowed():
             return {"Allow": ", ".join(error.allowed)}

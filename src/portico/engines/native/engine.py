@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from portico.engines.native.messages import (
     LoadFailed,
     LoadProgress,
     Ready,
+    Scheduled,
     StepDone,
     UseVocabulary,
 )
@@ -182,6 +184,11 @@ class NativeEngine:
         match message:
             case StepDone():
                 self._deliver(message)
+            case Scheduled():
+                now = time.perf_counter()
+                for handle in message.handles:
+                    if handle in self._streams:
+                        self._streams[handle].scheduled_at = now
             case LoadProgress():
                 if self._on_progress is not None:
                     self._on_progress(message.fraction)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from torch import Tensor
 
@@ -29,12 +29,16 @@ _logger = logging.getLogger(__name__)
 
 
 class EngineCore:
-    """Jobs, scheduler, runner and sampler together; one thread drives it."""
+    """Jobs, scheduler, runner and sampler together; one thread drives it.
+
+    `on_scheduled` is told which jobs leave the queue, before the step that begins with them.
+    """
 
     def __init__(self, info: ModelInfo, scheduler: Scheduler, runner: ModelRunner, sampler: Sampler) -> None:
         self.jobs: dict[int, Job] = {}
         self.grammars = GrammarCompiler(info.vocab_size, info.eos_token_ids)
         self._compilation = Compilation(self.grammars)
+        self.on_scheduled: Callable[[tuple[int, ...]], None] = lambda handles: None
         self._info = info
         self._scheduler = scheduler
         self._runner = runner
@@ -130,9 +134,11 @@ class EngineCore:
 
     def _prefill(self, chunks: tuple[Chunk, ...]) -> None:
         now = time.monotonic()
-        for chunk in chunks:
-            if chunk.sequence.scheduled_at is None:
-                chunk.sequence.scheduled_at = now
+        new = [chunk.sequence for chunk in chunks if chunk.sequence.scheduled_at is None]
+        if new:
+            for sequence in new:
+                sequence.scheduled_at = now
+            self.on_scheduled(tuple(sequence.job.handle for sequence in new))
         hidden = self._runner.prefill(chunks)
         self._pace.note(sum(chunk.end - chunk.start for chunk in chunks), time.monotonic() - now)
         self._scheduler.prefill_budget = self._pace.tokens_within(_MAX_STALL)

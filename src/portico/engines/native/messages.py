@@ -63,6 +63,13 @@ class LoadFailed:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class Scheduled:
+    """From the worker: a step begins, and with it the work on these jobs."""
+
+    handles: tuple[int, ...]
+
+
 @dataclass(slots=True)
 class StepDone:
     """From the worker: what one step gave.
@@ -88,4 +95,4 @@ class StepDone:
 
 
 ToWorker = UseVocabulary | AddJob | Abort
-FromWorker = LoadProgress | Ready | LoadFailed | StepDone
+FromWorker = LoadProgress | Ready | LoadFailed | Scheduled | StepDone

@@ -22,6 +22,7 @@ class NativeStream:
         self._pending: list[TokenEvent] = []
         self._failure: str | None = None
         self._waiter: asyncio.Future[None] | None = None
+        self.scheduled_at: float | None = None
 
     @property
     def is_done(self) -> bool:

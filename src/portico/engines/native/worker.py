@@ -10,7 +10,7 @@ from portico.core.engine import EngineStartError
 from portico.engines.native.channel import ChannelClosed, WorkerChannel
 from portico.engines.native.config import NativeConfig
 from portico.engines.native.engine_core import EngineCore
-from portico.engines.native.messages import Abort, AddJob, LoadFailed, LoadProgress, UseVocabulary
+from portico.engines.native.messages import Abort, AddJob, LoadFailed, LoadProgress, Scheduled, UseVocabulary
 from portico.engines.native.startup import build
 
 _logger = logging.getLogger(__name__)
@@ -37,6 +37,7 @@ def run(connection: socket.socket, path: Path, config: NativeConfig) -> None:
 
 def serve(channel: WorkerChannel, core: EngineCore) -> None:
     """Takes messages and steps until the channel is closed."""
+    core.on_scheduled = lambda handles: channel.send(Scheduled(handles))
     while True:
         for message in channel.receive(wait=not core.has_work):
             match message:

@@ -32,6 +32,7 @@ class ScriptedStream:
         self._waiter: asyncio.Future[None] | None = None
         self._queued_at = time.perf_counter()
         self._admitted_at = 0.0
+        self._is_admitted = False
         self._prefilled_at: float | None = None
 
     @property
@@ -49,9 +50,14 @@ class ScriptedStream:
         """When the prompt will have been evaluated; None once it has been."""
         return self._admitted_at + self._config.prefill_delay if self._prefilled_at is None else None
 
+    @property
+    def scheduled_at(self) -> float | None:
+        """When the job left the queue; see `TokenStream`."""
+        return self._admitted_at if self._is_admitted else None
+
     def admit(self, now: float) -> None:
         """The job leaves the queue."""
-        self._admitted_at = now
+        self._admitted_at, self._is_admitted = now, True
 
     def step(self, now: float) -> None:
         """One step of every sequence; the first one evaluates the prompt."""
