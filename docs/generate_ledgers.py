@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from portico.app import PRECEDENCE, build_dialects
+from portico.app import PRECEDENCE, build_dialects, build_rpc_dialects
 from portico.config import ServerConfig
 from portico.core.dialect import Dialect
 from portico.core.ledger import Entry, Ledger, Treatment
@@ -20,6 +20,7 @@ _LEGEND = (
     "fields are accepted where they change nothing and refused otherwise; *refused* fields are an error unless null; "
     "any other field is an error."
 )
+_PROCEDURES = "They are served over gRPC on a port of their own; fields are treated as on the paths that do the same."
 _TABLE_LEGEND = (
     "A dash is a field that the dialect does not have, and refuses. Where the routes of a dialect differ, all words "
     "stand there; the page of the dialect says which is whose."
@@ -34,6 +35,14 @@ def render_dialect(dialect: Dialect) -> str:
         f"{' (on management ports)' if route.is_for_operators else ''}"
         for route in dialect.routes
     ]
+    procedures = [
+        f"- `{procedure.service}/{procedure.method}`"
+        for spoken in build_rpc_dialects(ServerConfig().profile)
+        if spoken.name == dialect.name
+        for procedure in spoken.procedures
+    ]
+    if procedures:
+        lines += ["", "## Remote procedures", "", _PROCEDURES, "", *procedures]
     for ledger in dialect.ledgers:
         lines += ["", f"## {ledger.title}", "", *_render_ledger(ledger)]
     return "\n".join(lines) + "\n"

@@ -18,6 +18,7 @@ from portico.core.dialect import Dialect
 from portico.core.engine import Engine
 from portico.core.model import NO_ADVICE, SamplingDefaults, ServerStatus
 from portico.core.observer import Observers
+from portico.core.rpc import RpcDialect
 from portico.dialects import anthropic, mindie, openai, tgi, triton, vllm
 from portico.dialects.mindie.config_file import FoundSettings as FoundSettings
 from portico.dialects.mindie.config_file import MindieConfigError as MindieConfigError
@@ -72,6 +73,11 @@ def build_dialects(
     )
 
 
+def build_rpc_dialects(profile: str) -> tuple[RpcDialect, ...]:
+    """The dialects that are also spoken as remote procedures, in the flavour of a profile."""
+    return (triton.rpc_dialect(triton.MINDIE if profile == "mindie" else triton.DEFAULT),)
+
+
 def build_engine(config: EngineConfig, path: Path, tokenizer: Tokenizer) -> Engine:
     """The engine of a configuration; the scripted one writes with the tokens that the tokenizer has."""
     if isinstance(config, ScriptedConfig):
@@ -106,6 +112,7 @@ class _StatusReport:
             num_requests=self.admission.num_requests,
             counts=self.statistics.counts,
             latencies=self.latencies.means(),
+            log_level=self.config.log_level,
         )
 
 
@@ -242,6 +249,5 @@ async def _serve_procedures(
         return
     from portico.web.grpc_server import serve_procedures
 
-    flavour = triton.MINDIE if profile == "mindie" else triton.DEFAULT
-    async with serve_procedures(context, [triton.rpc_dialect(flavour)], reserved, tls):
+    async with serve_procedures(context, build_rpc_dialects(profile), reserved, tls):
         yield

@@ -21,8 +21,10 @@ import tritonclient.grpc
 import tritonclient.grpc.aio
 import tritonclient.http
 import tritonclient.http.aio
+from google.protobuf import descriptor_pool, message_factory
 from tritonclient.utils import InferenceServerException
 
+from portico.dialects.triton.messages import Messages
 from tests.end_to_end.server import RunningServer, run_server
 
 pytestmark = [
@@ -131,7 +133,7 @@ def test_models_are_not_loaded_by_clients(kind: str, request: pytest.FixtureRequ
 
 
 @pytest.mark.parametrize("kind", ["http", "grpc"])
-def test_no_shared_memory_and_no_traces(kind: str, request: pytest.FixtureRequest) -> None:
+def test_no_shared_memory_and_settings_that_stay(kind: str, request: pytest.FixtureRequest) -> None:
     client: Any = request.getfixturevalue("http" if kind == "http" else "rpc")
     as_json = {} if kind == "http" else {"as_json": True}
     assert not client.get_system_shared_memory_status(**as_json)
@@ -139,8 +141,20 @@ def test_no_shared_memory_and_no_traces(kind: str, request: pytest.FixtureReques
     client.unregister_system_shared_memory()
     with pytest.raises(InferenceServerException, match="Client shared memory is disabled"):
         client.register_system_shared_memory("region", "/key", 64)
-    with pytest.raises(InferenceServerException, match="does not support tracing"):
-        client.get_trace_settings()
+    traces = client.get_trace_settings(MODEL, **as_json)
+    logs = client.get_log_settings(**as_json)
+    if kind == "grpc":
+        traces, logs = traces["settings"], logs["settings"]
+        assert traces["trace_level"] == {"value": ["OFF"]}
+        assert logs["log_info"] == {"bool_param": True}
+    else:
+        assert (traces["trace_level"], logs["log_info"]) == (["OFF"], True)
+    assert client.update_trace_settings(settings={"trace_level": ["OFF"], "trace_rate": None})
+    assert client.update_log_settings({"log_info": True, "log_verbose_level": 0})
+    with pytest.raises(InferenceServerException, match="requests are not traced"):
+        client.update_trace_settings(settings={"trace_level": ["TIMESTAMPS"]})
+    with pytest.raises(InferenceServerException, match="'log_info' is True"):
+        client.update_log_settings({"log_info": False})
 
 
 def test_http_infer_in_every_form(http: Any) -> None:
@@ -344,6 +358,28 @@ def test_grpc_compression_and_messages_of_the_client(rpc: Any) -> None:
 def test_grpc_health_protocol(site: Site) -> None:
     with grpc.insecure_channel(site.grpc_address) as channel:
         assert channel.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=20) == b"\x08\x01"
+        watch = channel.unary_stream("/grpc.health.v1.Health/Watch")(b"", timeout=20)
+        assert next(watch) == b"\x08\x01"
+        watch.cancel()
+
+
+def test_grpc_reflection_is_enough_to_ask_the_server(site: Site) -> None:
+    """As tools do that have no declarations of their own: first the file, then a message made from it."""
+    service = "inference.GRPCInferenceService"
+    question = message_factory.GetMessageClass(
+        Messages().pool.FindMessageTypeByName("grpc.reflection.v1alpha.ServerReflectionRequest")
+    )(file_containing_symbol=service)
+    with grpc.insecure_channel(site.grpc_address) as channel:
+        ask = channel.stream_stream("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")
+        (answer,) = ask(iter([question.SerializeToString()]), timeout=20)
+        described = Messages().decode("ServerReflectionResponse", answer)
+        pool = descriptor_pool.DescriptorPool()
+        pool.AddSerializedFile(described.file_descriptor_response.file_descriptor_proto[0])
+        method = pool.FindServiceByName(service).methods_by_name["ModelMetadata"]
+        request = message_factory.GetMessageClass(method.input_type)(name=MODEL)
+        reply = channel.unary_unary(f"/{service}/ModelMetadata")(request.SerializeToString(), timeout=20)
+        metadata = message_factory.GetMessageClass(method.output_type).FromString(reply)
+    assert metadata.inputs[0].name == "text_input"
 
 
 def test_statistics_count_answers(http: Any, rpc: Any) -> None:

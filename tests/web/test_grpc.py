@@ -7,6 +7,7 @@ import logging
 import shutil
 import socket
 import subprocess
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -17,13 +18,13 @@ import grpc
 import grpc.aio
 import pytest
 
-from portico.core.dialect import Describe, Generate, RawRequest
-from portico.core.errors import EngineFailure, PorticoError, RequestError
+from portico.core.dialect import Describe, Generate, RawRequest, Reply
+from portico.core.errors import EngineFailure, InvalidParameter, PorticoError, RequestError
 from portico.core.events import Delta, Event, Finished
 from portico.core.model import ServedModel, ServerStatus
 from portico.core.observer import Outcome
 from portico.core.request import GenerationRequest
-from portico.core.rpc import Converse, Procedure, RpcDialect, RpcRefusal
+from portico.core.rpc import Converse, DescribeEach, Procedure, RpcDialect, RpcRefusal, Watch
 from portico.text.tokenizer import Tokenizer
 from portico.web.endpoint import Context
 from portico.web.grpc_server import serve_procedures
@@ -67,6 +68,16 @@ def refuse(error: PorticoError) -> RpcRefusal:
     return RpcRefusal("INTERNAL", str(error), 500)
 
 
+def describe_each(raw: RawRequest, status: ServerStatus) -> Reply:
+    if raw.body == b"bad":
+        raise InvalidParameter("", "bad")
+    return Reply(200, raw.body + status.version.encode())
+
+
+def describe_readiness(raw: RawRequest, status: ServerStatus) -> Reply:
+    return Reply(200, b"ready" if status.is_ready else b"not ready")
+
+
 DIALECT = RpcDialect(
     "first",
     (
@@ -81,9 +92,18 @@ DIALECT = RpcDialect(
                 lambda raw: raw.headers.get("strict") == "yes",
             ),
         ),
+        Procedure("fake.Service", "Each", DescribeEach(describe_each)),
+        Procedure("fake.Service", "Watch", Watch(describe_readiness)),
     ),
     refuse,
 )
+
+
+@dataclass
+class Readiness:
+    """What the status says of it."""
+
+    is_ready: bool = True
 
 
 @dataclass
@@ -91,6 +111,8 @@ class Site:
     channel: grpc.aio.Channel
     keeper: RecordKeeper
     bench: Bench
+    readiness: Readiness
+    address: str
 
     def call(self, method: str) -> Any:
         return self.channel.unary_unary(f"/fake.Service/{method}")
@@ -106,11 +128,12 @@ class Site:
         raise AssertionError("records are missing")
 
 
-def build_context(bench: Bench, service: Any, keeper: RecordKeeper) -> Context:
+def build_context(bench: Bench, service: Any, keeper: RecordKeeper, readiness: Readiness | None = None) -> Context:
     served = ServedModel(("model",), False, "/model")
 
     def get_status() -> ServerStatus:
-        return ServerStatus("1", served, bench.engine.info, LIMITS, True, 0, bench.engine.stats(), 0)
+        is_ready = readiness is None or readiness.is_ready
+        return ServerStatus("1", served, bench.engine.info, LIMITS, is_ready, 0, bench.engine.stats(), 0)
 
     dialects = (FakeDialect("first"),)
     return Context(
@@ -133,9 +156,12 @@ async def open_site(tokenizer: Tokenizer, **config: Any) -> AsyncIterator[Site]:
         keeper = RecordKeeper()
         reserved = bind("127.0.0.1", 0)
         port = reserved.getsockname()[1]
-        await stack.enter_async_context(serve_procedures(build_context(bench, service, keeper), [DIALECT], reserved))
-        channel = await stack.enter_async_context(grpc.aio.insecure_channel(f"127.0.0.1:{port}"))
-        yield Site(channel, keeper, bench)
+        readiness = Readiness()
+        context = build_context(bench, service, keeper, readiness)
+        await stack.enter_async_context(serve_procedures(context, [DIALECT], reserved))
+        address = f"127.0.0.1:{port}"
+        channel = await stack.enter_async_context(grpc.aio.insecure_channel(address))
+        yield Site(channel, keeper, bench, readiness, address)
 
 
 async def read(call: Any) -> list[str]:
@@ -197,6 +223,40 @@ async def test_answers_interleave(tokenizer: Tokenizer) -> None:
     assert messages.count("bad?bad is bad.") == 1
     first_end = min(messages.index(each) for each in messages if each.endswith("|"))
     assert {message[0] for message in messages[:first_end]} >= {"a", "b"}
+
+
+async def test_one_report_for_each_message(tokenizer: Tokenizer) -> None:
+    async with open_site(tokenizer) as site:
+        call = site.channel.stream_stream("/fake.Service/Each")(iter([b"a", b"b"]))
+        assert await read(call) == ["a1", "b1"]
+        call = site.channel.stream_stream("/fake.Service/Each")(iter([b"a", b"bad", b"b"]))
+        assert await call.read() == b"a1"
+        with pytest.raises(grpc.aio.AioRpcError) as refusal:
+            await read_one_by_one(call)
+        assert refusal.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_changes_are_told_to_whoever_watches(tokenizer: Tokenizer) -> None:
+    async with open_site(tokenizer) as site:
+        call = site.channel.unary_stream("/fake.Service/Watch")(b"")
+        assert await call.read() == b"ready"
+        site.readiness.is_ready = False
+        assert await asyncio.wait_for(call.read(), 10) == b"not ready"
+        call.cancel()
+        await site.wait_for_records(1)
+        assert site.keeper.records[0].outcome is Outcome.CANCELLED
+
+
+async def test_a_server_that_stops_does_not_wait_for_those_who_watch(tokenizer: Tokenizer) -> None:
+    async with AsyncExitStack() as stack:
+        async with open_site(tokenizer) as site:
+            # A connection of its own, which is still there when the server stops.
+            channel = await stack.enter_async_context(grpc.aio.insecure_channel(site.address))
+            call = channel.unary_stream("/fake.Service/Watch")(b"")
+            assert await call.read() == b"ready"
+            began = time.monotonic()
+        assert time.monotonic() - began < 10
+        assert await call.read() is grpc.aio.EOF
 
 
 async def test_a_failing_engine_is_a_message(tokenizer: Tokenizer) -> None:

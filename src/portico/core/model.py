@@ -159,7 +159,8 @@ class RecentLatencies:
 class ServerStatus:
     """What metadata routes report.
 
-    `started_at` is Unix time in seconds, `num_requests` those that are being answered.
+    `started_at` is Unix time in seconds, `num_requests` those that are being answered. `log_level` is the least severe
+    kind of messages that are logged: debug, info, warning or error.
     """
 
     version: str
@@ -172,3 +173,4 @@ class ServerStatus:
     num_requests: int
     counts: RequestCounts = RequestCounts()
     latencies: RecentLatencies = RecentLatencies()
+    log_level: str = "info"

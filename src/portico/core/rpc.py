@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from portico.core.dialect import Describe, Generate, RawRequest
+from portico.core.dialect import Describe, Generate, RawRequest, Reply
 from portico.core.errors import PorticoError
 from portico.core.events import Event
+from portico.core.model import ServerStatus
 from portico.core.request import GenerationRequest
 
 
@@ -53,12 +54,29 @@ class Converse:
 
 
 @dataclass(frozen=True, slots=True)
+class DescribeEach:
+    """A procedure with streams both ways that reports on the server: one message for each that comes.
+
+    `describe` raises `RequestError` for what ends the call.
+    """
+
+    describe: Callable[[RawRequest, ServerStatus], Reply]
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """A procedure that reports on the server at once, and again whenever there is something else to report."""
+
+    describe: Callable[[RawRequest, ServerStatus], Reply]
+
+
+@dataclass(frozen=True, slots=True)
 class Procedure:
     """One remote procedure, by the names of its service and of itself."""
 
     service: str
     method: str
-    operation: Generate | Describe | Converse
+    operation: Generate | Describe | Converse | DescribeEach | Watch
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import logging
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, contextmanager, suppress
 from typing import Any
 
 import grpc
@@ -16,12 +16,14 @@ from portico.core.dialect import Describe, Generate, RawRequest
 from portico.core.errors import EngineFailure, PorticoError
 from portico.core.events import Event, fold
 from portico.core.observer import RequestRecord
-from portico.core.rpc import Converse, MessageEncoder, Procedure, RpcDialect, RpcRefusal
+from portico.core.rpc import Converse, DescribeEach, MessageEncoder, Procedure, RpcDialect, RpcRefusal, Watch
 from portico.web.endpoint import Context
 
 logger = logging.getLogger(__name__)
 
 _OK = 200
+# How often it is looked whether there is something new to report, in seconds.
+_WATCH_INTERVAL = 0.5
 
 
 class _Refused(Exception):
@@ -33,18 +35,27 @@ class _Refused(Exception):
 
 
 class Caller:
-    """Answers the calls of one procedure. Messages come and go as bytes."""
+    """Answers the calls of one procedure. Messages come and go as bytes.
 
-    def __init__(self, context: Context, dialect: RpcDialect, procedure: Procedure) -> None:
+    Calls that would go on for ever end when `stopping` is set.
+    """
+
+    def __init__(self, context: Context, dialect: RpcDialect, procedure: Procedure, stopping: asyncio.Event) -> None:
         self._context = context
+        self._stopping = stopping
         self._dialect = dialect
         self._operation = procedure.operation
         self._route = f"/{procedure.service}/{procedure.method}"
 
     def handler(self) -> Any:
         """What the gRPC library calls."""
-        if isinstance(self._operation, Converse):
-            return grpc.stream_stream_rpc_method_handler(self._converse)
+        match self._operation:
+            case Converse():
+                return grpc.stream_stream_rpc_method_handler(self._converse)
+            case DescribeEach():
+                return grpc.stream_stream_rpc_method_handler(self._describe_each)
+            case Watch():
+                return grpc.unary_stream_rpc_method_handler(self._watch)
         return grpc.unary_unary_rpc_method_handler(self._answer)
 
     async def _answer(self, body: bytes, call: Any) -> bytes:
@@ -54,7 +65,7 @@ class Caller:
             with self._recorded(raw.request_id) as record:
                 return await self._answer_message(raw, record)
         except _Refused as error:
-            await call.abort(grpc.StatusCode[error.refusal.status], error.refusal.message)
+            await _abort(call, error.refusal)
             raise
 
     async def _answer_message(self, raw: RawRequest, record: RequestRecord) -> bytes:
@@ -89,7 +100,34 @@ class Caller:
             # Raised here, what ends the call would be in a group too, and the library would not know it.
             refusal = _first_refusal(group).refusal
         if refusal is not None:
-            await call.abort(grpc.StatusCode[refusal.status], refusal.message)
+            await _abort(call, refusal)
+
+    async def _describe_each(self, bodies: AsyncIterator[bytes], call: Any) -> None:
+        """One message for each that comes, one after another."""
+        assert isinstance(self._operation, DescribeEach)
+        try:
+            async for body in bodies:
+                raw = self._describe_request(body, call)
+                with self._recorded(raw.request_id):
+                    await call.write(self._operation.describe(raw, self._context.get_status()).body)
+        except _Refused as error:
+            await _abort(call, error.refusal)
+
+    async def _watch(self, body: bytes, call: Any) -> None:
+        """A message at once, and then one for each change, until the client or the server leaves."""
+        assert isinstance(self._operation, Watch)
+        raw = self._describe_request(body, call)
+        try:
+            with self._recorded(raw.request_id):
+                told: bytes | None = None
+                while not self._stopping.is_set():
+                    message = self._operation.describe(raw, self._context.get_status()).body
+                    if message != told:
+                        await call.write(message)
+                        told = message
+                    await _wait(self._stopping, _WATCH_INTERVAL)
+        except _Refused as error:
+            await _abort(call, error.refusal)
 
     async def _reply(self, operation: Converse, raw: RawRequest, conversation: _Conversation) -> None:
         """All messages for one; an error is one of them, unless the client wants the call to end with it."""
@@ -165,6 +203,16 @@ class _Conversation:
         async with self._lock:
             for message in messages:
                 await self._call.write(message)
+
+
+async def _abort(call: Any, refusal: RpcRefusal) -> None:
+    await call.abort(grpc.StatusCode[refusal.status], refusal.message)
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    """Until the event, for so long at most."""
+    with suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), seconds)
 
 
 def _our_failure() -> EngineFailure:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -32,9 +33,10 @@ async def serve_procedures(
         AddressInUse: somebody else took the address in the moment between.
     """
     host, port = reserved.getsockname()[:2]
+    stopping = asyncio.Event()
     server = grpc.aio.server(options=_options(context.max_body_bytes))
     for dialect in dialects:
-        server.add_generic_rpc_handlers(_handlers(context, dialect))
+        server.add_generic_rpc_handlers(_handlers(context, dialect, stopping))
     reserved.close()
     try:
         _listen(server, f"[{host}]:{port}" if reserved.family == socket.AF_INET6 else f"{host}:{port}", tls)
@@ -44,6 +46,7 @@ async def serve_procedures(
     try:
         yield
     finally:
+        stopping.set()
         await server.stop(LAST_BYTES_TIMEOUT)
 
 
@@ -66,9 +69,9 @@ def _options(max_body_bytes: int) -> list[tuple[str, int]]:
     ]
 
 
-def _handlers(context: Context, dialect: RpcDialect) -> list[Any]:
+def _handlers(context: Context, dialect: RpcDialect, stopping: asyncio.Event) -> list[Any]:
     by_service: dict[str, dict[str, Any]] = {}
     for procedure in dialect.procedures:
-        handler = Caller(context, dialect, procedure).handler()
+        handler = Caller(context, dialect, procedure, stopping).handler()
         by_service.setdefault(procedure.service, {})[procedure.method] = handler
     return [grpc.method_handlers_generic_handler(service, methods) for service, methods in by_service.items()]

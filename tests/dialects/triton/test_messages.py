@@ -19,7 +19,10 @@ _NESTED = {
     "InferOutputTensor": "ModelInferResponse",
     "ModelIndex": "RepositoryIndexResponse",
     "Latest": "ModelVersionPolicy",
+    "TraceSettingValue": "TraceSettingRequest",
+    "LogSettingValue": "LogSettingsRequest",
 }
+_NESTED_NAMES = {"TraceSettingValue": "SettingValue", "LogSettingValue": "SettingValue"}
 
 
 def declared() -> list[str]:
@@ -31,7 +34,7 @@ def original(name: str) -> Any:
     for module in (service_pb2, model_config_pb2):
         types = module.DESCRIPTOR.message_types_by_name
         if parent in types:
-            return types[parent].nested_types_by_name[name]
+            return types[parent].nested_types_by_name[_NESTED_NAMES.get(name, name)]
         if name in types:
             return types[name]
     raise LookupError(name)
@@ -47,6 +50,17 @@ def test_fields_are_those_of_the_original(name: str) -> None:
         if field.enum_type is not None:
             values = their.enum_type.values_by_name
             assert all(values[value.name].number == value.number for value in field.enum_type.values)
+
+
+def test_methods_are_those_of_the_original() -> None:
+    def describe(service: Any) -> dict[str, Any]:
+        return {
+            each.name: (each.input_type.full_name, each.output_type.full_name, each.client_streaming)
+            for each in service.methods
+        }
+
+    service = Messages().pool.FindServiceByName("inference.GRPCInferenceService")
+    assert describe(service) == describe(service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"])
 
 
 def test_health_messages() -> None:

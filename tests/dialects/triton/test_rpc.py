@@ -7,14 +7,16 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from google.protobuf import descriptor_pb2
 from tritonclient.grpc import service_pb2
 
 from portico.core.dialect import Describe, Generate
 from portico.core.errors import EngineFailure, InvalidParameter, PorticoError, RequestError
 from portico.core.events import fold
 from portico.core.model import ServerStatus
-from portico.core.rpc import Converse
+from portico.core.rpc import Converse, DescribeEach, Watch
 from portico.dialects import triton
+from portico.dialects.triton.messages import Messages
 from portico.dialects.triton.protos import INFERENCE_SERVICE
 from tests.dialects.compact import event
 from tests.dialects.golden import STATUS, raw_request
@@ -106,6 +108,51 @@ def test_control(method: str) -> None:
     assert RPC.refuse(refusal.value).status == "UNAVAILABLE"
 
 
+def test_repositories_have_no_names() -> None:
+    for method in ("RepositoryIndex", "RepositoryModelLoad", "RepositoryModelUnload"):
+        with pytest.raises(RequestError, match="'repository_name' specification is not supported") as refusal:
+            ask(method, repository_name="other")
+        assert RPC.refuse(refusal.value).status == "UNIMPLEMENTED"
+
+
+def test_settings_are_read_and_not_changed() -> None:
+    logs = ask("LogSettings").settings
+    assert (logs["log_info"].bool_param, logs["log_verbose_level"].uint32_param) == (True, 0)
+    assert not ask("LogSettings", replace(STATUS, log_level="error")).settings["log_warning"].bool_param
+    traces = ask("TraceSetting", model_name="demo").settings
+    assert list(traces["trace_level"].value) == ["OFF"]
+    value = service_pb2.LogSettingsRequest.SettingValue
+    assert ask("LogSettings", settings={"log_info": value(bool_param=True), "log_file": value()}) == ask("LogSettings")
+    with pytest.raises(RequestError, match="'log_info' is True and can not be updated") as refusal:
+        ask("LogSettings", settings={"log_info": value(bool_param=False)})
+    assert RPC.refuse(refusal.value).status == "UNIMPLEMENTED"
+    level = service_pb2.TraceSettingRequest.SettingValue(value=["TIMESTAMPS"])
+    with pytest.raises(RequestError, match="requests are not traced"):
+        ask("TraceSetting", settings={"trace_level": level})
+    with pytest.raises(RequestError, match="`other` does not exist"):
+        ask("TraceSetting", model_name="other")
+
+
+def reflect(**fields: Any) -> Any:
+    operation = PROCEDURES["ServerReflectionInfo"]
+    assert isinstance(operation, DescribeEach)
+    messages = Messages()
+    body = messages.make("ServerReflectionRequest", **fields).SerializeToString()
+    return messages.decode("ServerReflectionResponse", operation.describe(raw_request("POST", "/", body), STATUS).body)
+
+
+def test_reflection() -> None:
+    names = [each.name for each in reflect(list_services="").list_services_response.service]
+    assert INFERENCE_SERVICE in names
+    for question in ({"file_containing_symbol": INFERENCE_SERVICE}, {"file_by_filename": "portico/inference.proto"}):
+        (encoded,) = reflect(**question).file_descriptor_response.file_descriptor_proto
+        file = descriptor_pb2.FileDescriptorProto.FromString(encoded)
+        assert file.service[0].name == "GRPCInferenceService"
+    for question in ({"file_containing_symbol": "nothing"}, {"all_extension_numbers_of_type": INFERENCE_SERVICE}):
+        assert reflect(**question).error_response.error_code == 5
+    assert reflect(host="here").error_response.error_code == 3
+
+
 def test_health() -> None:
     check = PROCEDURES["Check"]
     assert isinstance(check, Describe)
@@ -116,6 +163,10 @@ def test_health() -> None:
     with pytest.raises(RequestError) as refusal:
         check.describe(raw_request("POST", "/", b"\x0a\x01x"), STATUS)
     assert RPC.refuse(refusal.value).status == "NOT_FOUND"
+    watch = PROCEDURES["Watch"]
+    assert isinstance(watch, Watch)
+    assert watch.describe(raw_request("POST", "/", b""), STATUS).body == b"\x08\x01"
+    assert watch.describe(raw_request("POST", "/", b"\x0a\x01x"), STATUS).body == b"\x08\x03"
 
 
 def test_one_answer() -> None:

@@ -14,7 +14,7 @@ from portico.core.dialect import Describe, Dialect, Generate, MetricAlias, Opera
 from portico.core.errors import PorticoError
 from portico.core.ledger import Ledger
 from portico.core.rpc import RpcDialect
-from portico.dialects.triton import errors, ledgers, metadata
+from portico.dialects.triton import errors, ledgers, metadata, settings
 from portico.dialects.triton.decode import Decoder
 from portico.dialects.triton.grammar import STRUCTURED_OUTPUTS
 from portico.dialects.triton.infer_http import decode_infer
@@ -36,14 +36,21 @@ def _routes(profile: Profile) -> Iterator[Route]:
     yield Route("GET", "/v2/models", Describe(metadata.describe_models))
     yield Route("GET", "/v2/models/stats", Describe(metadata.describe_statistics))
     yield Route("POST", "/v2/repository/index", Describe(metadata.describe_index))
-    yield Route("POST", "/v2/repository/models/{model:path}/load", Describe(metadata.refuse_control))
-    yield Route("POST", "/v2/repository/models/{model:path}/unload", Describe(metadata.refuse_control))
+    yield Route("POST", "/v2/repository/{repository}/index", Describe(metadata.refuse_repository))
+    for action in ("load", "unload"):
+        path = f"models/{{model:path}}/{action}"
+        yield Route("POST", f"/v2/repository/{path}", Describe(metadata.refuse_control))
+        yield Route("POST", f"/v2/repository/{{repository}}/{path}", Describe(metadata.refuse_repository))
     for kind in ("system", "cuda"):
-        yield Route("GET", f"/v2/{kind}sharedmemory/status", Describe(metadata.describe_regions))
-        yield Route("POST", f"/v2/{kind}sharedmemory/unregister", Describe(metadata.forget_regions))
-        yield Route("POST", f"/v2/{kind}sharedmemory/region/{{region}}/register", Describe(metadata.refuse_region))
+        of_region = f"/v2/{kind}sharedmemory/region/{{region}}"
+        for path in (f"/v2/{kind}sharedmemory", of_region):
+            yield Route("GET", f"{path}/status", Describe(metadata.describe_regions))
+            yield Route("POST", f"{path}/unregister", Describe(metadata.forget_regions))
+        yield Route("POST", f"{of_region}/register", Describe(metadata.refuse_region))
     for method in ("GET", "POST"):
-        yield Route(method, "/v2/trace/setting", Describe(metadata.refuse_tracing))
+        yield Route(method, "/v2/logging", Describe(settings.describe_logging))
+        yield Route(method, "/v2/trace/setting", Describe(settings.describe_tracing))
+        yield Route(method, f"{_MODEL}/trace/setting", Describe(settings.describe_tracing))
     of_model: tuple[tuple[str, str, Operation], ...] = (
         ("POST", "/generate", Generate(decoder.decode_generate)),
         ("POST", "/generate_stream", Generate(decoder.decode_generate_stream)),

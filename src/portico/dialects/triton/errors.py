@@ -49,11 +49,18 @@ class SharedMemoryDisabled(RequestError):
         super().__init__("Client shared memory is disabled. Send tensors in the request.")
 
 
-class TracingUnsupported(RequestError):
-    """There are no traces to set up."""
+class RepositoryUnsupported(RequestError):
+    """A request names one of several model repositories."""
 
     def __init__(self) -> None:
-        super().__init__("the server does not support tracing")
+        super().__init__("'repository_name' specification is not supported")
+
+
+class SettingRefused(RequestError):
+    """A setting that clients cannot change to what they ask for."""
+
+    def __init__(self, name: str, current: object, reason: str) -> None:
+        super().__init__(f"'{name}' is {current!r} and can not be updated through network protocol: {reason}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +81,8 @@ TRITON = ErrorTable(
         UnsupportedEncoding: (501, None),
         ModelControlRefused: (503, None),
         SharedMemoryDisabled: (501, None),
-        TracingUnsupported: (503, None),
+        RepositoryUnsupported: (501, None),
+        SettingRefused: (501, None),
         Overloaded: (503, None),
         NotReady: (503, None),
         TimedOut: (503, None),

@@ -13,10 +13,15 @@ import msgspec
 from portico.core.errors import InvalidParameter
 from portico.core.ledger import Ledger
 from portico.dialects import wire
-from portico.dialects.triton.schema import LISTS, NUMBERS, SECOND_NAMES, Fields
+from portico.dialects.triton.schema import FLAGS, LISTS, NUMBERS, SECOND_NAMES, TEXTS, Fields
 
 _WORDS = frozenset({"stop", "bad_words"})
 _PLACES = ("parameters", "sampling_parameters")
+_MISMATCHES = {
+    "text": "Unable to parse JSON bytes array: attempt to access JSON non-string as string: {told}",
+    "flag": "Unable to parse 'data': attempt to access JSON non-boolean as boolean: {told}",
+}
+_PARAMETER = "parameter '{name}' has invalid type: {told}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +38,11 @@ class Given:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Fields that stand together, and the ledger that speaks for them."""
+    """Fields that stand together, and the ledger that speaks for them; `keyword` names the object that holds them."""
 
     ledger: Ledger
     fields: Mapping[str, Any]
+    keyword: str = ""
 
 
 def gather(places: Iterable[Place], model: str, *, needs_text: bool = True) -> Given:
@@ -48,6 +54,7 @@ def gather(places: Iterable[Place], model: str, *, needs_text: bool = True) -> G
     """
     values: dict[str, Any] = {}
     names: dict[str, str] = {}
+    nested: set[str] = set()
     for place in places:
         place.ledger.check(place.fields)
         for name, value in place.fields.items():
@@ -58,14 +65,34 @@ def gather(places: Iterable[Place], model: str, *, needs_text: bool = True) -> G
                 raise InvalidParameter(name, _twice(field, names[field], name))
             values[field] = _plain(field, value)
             names[field] = name
+            if place.keyword:
+                nested.add(field)
     if needs_text and "text_input" not in values:
         raise InvalidParameter("text_input", _missing_input(model, list(names.values())))
     wanted = {field: value for field, value in values.items() if field in Fields.__struct_fields__}
     try:
         return Given(wire.convert(wanted, Fields), names)
-    except InvalidParameter as error:
-        given = names.get(error.name, error.name)
-        raise InvalidParameter(given, str(error).replace(f"`{error.name}`", f"`{given}`")) from None
+    except wire.SchemaMismatch:
+        raise _first_mismatch(wanted, names, nested) from None
+
+
+def _first_mismatch(values: Mapping[str, Any], names: Mapping[str, str], nested: set[str]) -> InvalidParameter:
+    """What is wrong with the first field of a wrong type in the order of the request, in the original's words."""
+    for field, value in values.items():
+        try:
+            wire.convert({field: value}, Fields)
+        except wire.SchemaMismatch as error:
+            name = names[field]
+            told = str(error).replace(f"`{field}`", f"`{name}`")
+            prefix = "Converting keyword: 'parameters': " if field in nested else ""
+            return InvalidParameter(
+                name, prefix + _MISMATCHES.get(_kind(field), _PARAMETER).format(name=name, told=told)
+            )
+    raise AssertionError("some field does not fit")
+
+
+def _kind(field: str) -> str:
+    return "text" if field in TEXTS else "flag" if field in FLAGS else ""
 
 
 def require_distinct_keys(body: bytes) -> None:
@@ -93,7 +120,7 @@ def spread(fields: Mapping[str, Any], ledger: Ledger) -> Iterator[Place]:
     if parameters is not None:
         if not isinstance(parameters, dict):
             raise InvalidParameter("parameters", "Expected JSON object for keyword: 'parameters'")
-        yield Place(ledger, _without_places("parameters", parameters, "parameters"))
+        yield Place(ledger, _without_places("parameters", parameters, "parameters"), "parameters")
     for fields_of_place in (fields, parameters or {}):
         yield from spread_sampling(fields_of_place, ledger)
 

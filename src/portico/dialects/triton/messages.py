@@ -15,22 +15,23 @@ from google.protobuf import descriptor_pb2, descriptor_pool, json_format, messag
 from portico.core.errors import MalformedRequest
 from portico.dialects.triton.protos import PROTOS
 
-_DECLARATION = re.compile(r"(message|enum) (\w+) \{(.*?)\}", re.DOTALL)
+_DECLARATION = re.compile(r"(message|enum|service) (\w+) \{(.*?)\}", re.DOTALL)
 _FIELD = re.compile(r"(?:(repeated|map|oneof) )?(\w+) (\w+) = (\d+);")
 _VALUE = re.compile(r"(\w+) = (\d+);")
+_METHOD = re.compile(r"(\w+) \((stream )?(\w+)\) \((stream )?(\w+)\);")
 _Field = descriptor_pb2.FieldDescriptorProto
 
 
 class Messages:
-    """The message classes of all packages, by their names without the package."""
+    """The message classes of all packages, by their names without the package; `pool` has their descriptors."""
 
     def __init__(self) -> None:
-        pool = descriptor_pool.DescriptorPool()
+        self.pool: Any = descriptor_pool.DescriptorPool()
         self._classes: dict[str, Any] = {}
         for package, text in PROTOS.items():
-            added = pool.Add(_build_file(package, text)) or pool.FindFileByName(f"portico/{package}.proto")
+            added = self.pool.Add(_build_file(package, text)) or self.pool.FindFileByName(f"portico/{package}.proto")
             for name, descriptor in added.message_types_by_name.items():
-                self._classes[name] = message_factory.GetMessageClass(descriptor)
+                self._classes.setdefault(name, message_factory.GetMessageClass(descriptor))
 
     def decode(self, name: str, body: bytes) -> Any:
         """A message of the named type.
@@ -67,9 +68,22 @@ def _build_file(package: str, text: str) -> Any:
             values = file.enum_type.add(name=name).value
             for value, number in _VALUE.findall(body):
                 values.add(name=value, number=int(number))
+        elif kind == "service":
+            _fill_service(file.service.add(name=name), package, body)
         else:
             _fill_message(file.message_type.add(name=name), package, body, enums)
     return file
+
+
+def _fill_service(proto: Any, package: str, body: str) -> None:
+    for name, streams_in, request, streams_out, response in _METHOD.findall(body):
+        proto.method.add(
+            name=name,
+            input_type=f".{package}.{request}",
+            output_type=f".{package}.{response}",
+            client_streaming=bool(streams_in),
+            server_streaming=bool(streams_out),
+        )
 
 
 def _fill_message(proto: Any, package: str, body: str, enums: set[str]) -> None:

@@ -9,7 +9,7 @@ from portico.core.errors import InvalidParameter, UnsupportedParameter
 from portico.core.model import ServerStatus
 from portico.dialects import wire
 from portico.dialects.triton import model
-from portico.dialects.triton.errors import ModelControlRefused, SharedMemoryDisabled, TracingUnsupported
+from portico.dialects.triton.errors import ModelControlRefused, RepositoryUnsupported, SharedMemoryDisabled
 
 
 def describe_server(raw: RawRequest, status: ServerStatus) -> Reply:
@@ -119,13 +119,13 @@ def refuse_region(raw: RawRequest, status: ServerStatus) -> Reply:
     raise SharedMemoryDisabled
 
 
-def refuse_tracing(raw: RawRequest, status: ServerStatus) -> Reply:
-    """Settings of traces, to be read or changed.
+def refuse_repository(raw: RawRequest, status: ServerStatus) -> Reply:
+    """A path with the name of a repository.
 
     Raises:
-        TracingUnsupported: always.
+        RepositoryUnsupported: always.
     """
-    raise TracingUnsupported
+    raise RepositoryUnsupported
 
 
 def _require_model(raw: RawRequest, status: ServerStatus) -> None:

@@ -1,14 +1,33 @@
-"""The messages of Triton's gRPC protocol, as far as they are used, and of gRPC's health protocol.
+"""The messages of Triton's gRPC protocol, as far as they are used, and of gRPC's health and reflection protocols.
 
 Sources: https://github.com/triton-inference-server/common/tree/main/protobuf (grpc_service.proto, model_config.proto)
-and https://github.com/grpc/grpc/blob/master/src/proto/grpc/health/v1/health.proto. Only numbers and types are on the
-wire; messages that the originals nest in others stand by themselves here.
+and https://github.com/grpc/grpc/tree/master/src/proto/grpc (health/v1, reflection/v1). Only numbers and types are on
+the wire; messages that the originals nest in others stand by themselves here.
 """
 
 INFERENCE_SERVICE = "inference.GRPCInferenceService"
 HEALTH_SERVICE = "grpc.health.v1.Health"
+REFLECTION_SERVICE = "grpc.reflection.v1.ServerReflection"
+# What clients ask that do not know the first version yet; the messages are the same.
+OLDER_REFLECTION_SERVICE = "grpc.reflection.v1alpha.ServerReflection"
 
-# By the name of each package: a declaration per line, and fields in the words of the proto language.
+_REFLECTION = """
+    message ServerReflectionRequest { string host = 1; oneof string file_by_filename = 3;
+        oneof string file_containing_symbol = 4; oneof ExtensionRequest file_containing_extension = 5;
+        oneof string all_extension_numbers_of_type = 6; oneof string list_services = 7; }
+    message ExtensionRequest { string containing_type = 1; int32 extension_number = 2; }
+    message ServerReflectionResponse { string valid_host = 1; ServerReflectionRequest original_request = 2;
+        oneof FileDescriptorResponse file_descriptor_response = 4;
+        oneof ListServiceResponse list_services_response = 6; oneof ErrorResponse error_response = 7; }
+    message FileDescriptorResponse { repeated bytes file_descriptor_proto = 1; }
+    message ListServiceResponse { repeated ServiceResponse service = 1; }
+    message ServiceResponse { string name = 1; }
+    message ErrorResponse { int32 error_code = 1; string error_message = 2; }
+    service ServerReflection {
+        ServerReflectionInfo (stream ServerReflectionRequest) (stream ServerReflectionResponse); }
+"""
+
+# By the name of each package: declarations, fields in the words of the proto language and methods without `rpc`.
 PROTOS = {
     "inference": """
         enum DataType { TYPE_INVALID = 0; TYPE_BOOL = 1; TYPE_UINT32 = 4; TYPE_FP32 = 11; TYPE_STRING = 13; }
@@ -71,10 +90,67 @@ PROTOS = {
             repeated ModelInstanceGroup instance_group = 7; string default_model_filename = 8;
             map ModelParameter parameters = 14; string backend = 17;
             ModelTransactionPolicy model_transaction_policy = 19; }
+        message ModelRepositoryParameter { oneof bool bool_param = 1; oneof int64 int64_param = 2;
+            oneof string string_param = 3; oneof bytes bytes_param = 4; }
+        message RepositoryModelLoadRequest { string repository_name = 1; string model_name = 2;
+            map ModelRepositoryParameter parameters = 3; }
+        message RepositoryModelLoadResponse { }
+        message RepositoryModelUnloadRequest { string repository_name = 1; string model_name = 2;
+            map ModelRepositoryParameter parameters = 3; }
+        message RepositoryModelUnloadResponse { }
+        message SystemSharedMemoryStatusRequest { string name = 1; }
+        message SystemSharedMemoryStatusResponse { }
+        message SystemSharedMemoryRegisterRequest { string name = 1; string key = 2; uint64 offset = 3;
+            uint64 byte_size = 4; }
+        message SystemSharedMemoryRegisterResponse { }
+        message SystemSharedMemoryUnregisterRequest { string name = 1; }
+        message SystemSharedMemoryUnregisterResponse { }
+        message CudaSharedMemoryStatusRequest { string name = 1; }
+        message CudaSharedMemoryStatusResponse { }
+        message CudaSharedMemoryRegisterRequest { string name = 1; bytes raw_handle = 2; int64 device_id = 3;
+            uint64 byte_size = 4; }
+        message CudaSharedMemoryRegisterResponse { }
+        message CudaSharedMemoryUnregisterRequest { string name = 1; }
+        message CudaSharedMemoryUnregisterResponse { }
+        message TraceSettingRequest { map TraceSettingValue settings = 1; string model_name = 2; }
+        message TraceSettingValue { repeated string value = 1; }
+        message TraceSettingResponse { map TraceSettingValue settings = 1; }
+        message LogSettingsRequest { map LogSettingValue settings = 1; }
+        message LogSettingValue { oneof bool bool_param = 1; oneof uint32 uint32_param = 2;
+            oneof string string_param = 3; }
+        message LogSettingsResponse { map LogSettingValue settings = 1; }
+        service GRPCInferenceService {
+            ServerLive (ServerLiveRequest) (ServerLiveResponse);
+            ServerReady (ServerReadyRequest) (ServerReadyResponse);
+            ModelReady (ModelReadyRequest) (ModelReadyResponse);
+            ServerMetadata (ServerMetadataRequest) (ServerMetadataResponse);
+            ModelMetadata (ModelMetadataRequest) (ModelMetadataResponse);
+            ModelInfer (ModelInferRequest) (ModelInferResponse);
+            ModelStreamInfer (stream ModelInferRequest) (stream ModelStreamInferResponse);
+            ModelConfig (ModelConfigRequest) (ModelConfigResponse);
+            ModelStatistics (ModelStatisticsRequest) (ModelStatisticsResponse);
+            RepositoryIndex (RepositoryIndexRequest) (RepositoryIndexResponse);
+            RepositoryModelLoad (RepositoryModelLoadRequest) (RepositoryModelLoadResponse);
+            RepositoryModelUnload (RepositoryModelUnloadRequest) (RepositoryModelUnloadResponse);
+            SystemSharedMemoryStatus (SystemSharedMemoryStatusRequest) (SystemSharedMemoryStatusResponse);
+            SystemSharedMemoryRegister (SystemSharedMemoryRegisterRequest) (SystemSharedMemoryRegisterResponse);
+            SystemSharedMemoryUnregister (SystemSharedMemoryUnregisterRequest) (SystemSharedMemoryUnregisterResponse);
+            CudaSharedMemoryStatus (CudaSharedMemoryStatusRequest) (CudaSharedMemoryStatusResponse);
+            CudaSharedMemoryRegister (CudaSharedMemoryRegisterRequest) (CudaSharedMemoryRegisterResponse);
+            CudaSharedMemoryUnregister (CudaSharedMemoryUnregisterRequest) (CudaSharedMemoryUnregisterResponse);
+            TraceSetting (TraceSettingRequest) (TraceSettingResponse);
+            LogSettings (LogSettingsRequest) (LogSettingsResponse);
+        }
     """,
     "grpc.health.v1": """
         enum ServingStatus { UNKNOWN = 0; SERVING = 1; NOT_SERVING = 2; SERVICE_UNKNOWN = 3; }
         message HealthCheckRequest { string service = 1; }
         message HealthCheckResponse { ServingStatus status = 1; }
+        service Health {
+            Check (HealthCheckRequest) (HealthCheckResponse);
+            Watch (HealthCheckRequest) (stream HealthCheckResponse);
+        }
     """,
+    "grpc.reflection.v1": _REFLECTION,
+    "grpc.reflection.v1alpha": _REFLECTION,
 }

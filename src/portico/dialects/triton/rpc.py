@@ -8,13 +8,19 @@ from typing import Any
 from portico.core.dialect import Describe, Generate, RawRequest, Reply
 from portico.core.errors import PorticoError, RequestError, UnknownModel
 from portico.core.model import ServerStatus
-from portico.core.rpc import Converse, Procedure, RpcDialect, RpcRefusal
-from portico.dialects.triton import errors, metadata, model
+from portico.core.rpc import Converse, DescribeEach, Procedure, RpcDialect, RpcRefusal, Watch
+from portico.dialects.triton import errors, metadata, model, settings
 from portico.dialects.triton.decode import Decoder
 from portico.dialects.triton.infer_grpc import InferMessages
 from portico.dialects.triton.messages import Messages
 from portico.dialects.triton.profile import Profile
-from portico.dialects.triton.protos import HEALTH_SERVICE, INFERENCE_SERVICE
+from portico.dialects.triton.protos import (
+    HEALTH_SERVICE,
+    INFERENCE_SERVICE,
+    OLDER_REFLECTION_SERVICE,
+    REFLECTION_SERVICE,
+)
+from portico.dialects.triton.reflection import Reflection
 
 # What the statuses of HTTP are called here.
 _STATUSES = {
@@ -64,6 +70,10 @@ def _procedures(decoder: Decoder, messages: Messages) -> Iterator[Procedure]:
     )
     check = _describe(messages, "HealthCheckRequest", "HealthCheckResponse", _check_health)
     yield Procedure(HEALTH_SERVICE, "Check", Describe(check))
+    watch = _describe(messages, "HealthCheckRequest", "HealthCheckResponse", _watch_health)
+    yield Procedure(HEALTH_SERVICE, "Watch", Watch(watch))
+    for service in (REFLECTION_SERVICE, OLDER_REFLECTION_SERVICE):
+        yield Procedure(service, "ServerReflectionInfo", DescribeEach(Reflection(messages).describe))
 
 
 def _describe(
@@ -102,6 +112,8 @@ def _model_statistics(message: Any, status: ServerStatus) -> dict[str, Any]:
 
 
 def _repository_index(message: Any, status: ServerStatus) -> dict[str, Any]:
+    if message.repository_name:
+        raise errors.RepositoryUnsupported
     return {"models": model.repository_index(status, only_ready=message.ready)}
 
 
@@ -111,17 +123,26 @@ def _check_health(message: Any, status: ServerStatus) -> dict[str, Any]:
     return {"status": "SERVING" if status.is_ready else "NOT_SERVING"}
 
 
+def _watch_health(message: Any, status: ServerStatus) -> dict[str, Any]:
+    """Of an unknown service too: it could come later, as the protocol sees it."""
+    try:
+        return _check_health(message, status)
+    except UnknownService:
+        return {"status": "SERVICE_UNKNOWN"}
+
+
+def _refuse_control(message: Any, status: ServerStatus) -> dict[str, Any]:
+    raise errors.RepositoryUnsupported if message.repository_name else errors.ModelControlRefused
+
+
 # What the originals answer with empty messages, or refuse whatever the message says.
 _WITHOUT_MESSAGES: dict[str, Callable[[RawRequest, ServerStatus], Reply]] = {
-    "RepositoryModelLoad": metadata.refuse_control,
-    "RepositoryModelUnload": metadata.refuse_control,
     "SystemSharedMemoryStatus": metadata.forget_regions,
     "SystemSharedMemoryRegister": metadata.refuse_region,
     "SystemSharedMemoryUnregister": metadata.forget_regions,
     "CudaSharedMemoryStatus": metadata.forget_regions,
     "CudaSharedMemoryRegister": metadata.refuse_region,
     "CudaSharedMemoryUnregister": metadata.forget_regions,
-    "TraceSetting": metadata.refuse_tracing,
 }
 
 _ANSWERS: dict[str, Answer] = {
@@ -133,4 +154,8 @@ _ANSWERS: dict[str, Answer] = {
     "ModelConfig": _model_config,
     "ModelStatistics": _model_statistics,
     "RepositoryIndex": _repository_index,
+    "RepositoryModelLoad": _refuse_control,
+    "RepositoryModelUnload": _refuse_control,
+    "TraceSetting": settings.trace_setting_message,
+    "LogSettings": settings.log_settings_message,
 }
