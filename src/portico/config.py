@@ -52,6 +52,8 @@ class ServerConfig:
     max_choices: int = option(16, "choices of one request (n, best_of) at most")
     max_logprobs: int = option(20, "most likely tokens per place that a request may ask for")
     max_stop: int = option(16, "stop strings of one request at most")
+    max_token_ids: int = option(1024, "ids in each list of tokens to allow, to bias or to stop at")
+    max_messages: int = option(4096, "messages of a conversation and parts of their content, together")
     max_body_size: int = option(16 * 1024 * 1024, "bytes of a request body at most")
     max_input_tokens: int | None = option(None, "tokens of a prompt at most, after truncation", metavar="TOKENS")
     max_total_tokens: int | None = option(None, "tokens of prompt and output at most", metavar="TOKENS")
@@ -97,7 +99,8 @@ class ServerConfig:
         for name in ("request_timeout", "queue_timeout", "stall_timeout", "drain_timeout"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} is a number of seconds, not {getattr(self, name)}.")
-        for name in ("max_waiting", "max_choices", "max_logprobs", "max_stop", "max_body_size"):
+        bounds = ("max_choices", "max_logprobs", "max_stop", "max_token_ids", "max_messages", "max_body_size")
+        for name in ("max_waiting", *bounds):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is at least 0, not {getattr(self, name)}.")
 
@@ -111,6 +114,8 @@ class ServerConfig:
             self.max_stop,
             self.max_body_size,
             min(self.max_input_tokens or max_model_len, max_model_len - 1),
+            self.max_token_ids,
+            self.max_messages,
         )
 
     def tgi_limits(self) -> dict[str, Any]:

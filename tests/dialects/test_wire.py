@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import msgspec
 import pytest
@@ -73,11 +74,34 @@ def test_not_between(value: float, high: float | None, without_low: bool, senten
 
 
 def test_biases() -> None:
-    assert wire.token_biases("b", {"7": -1.5, "007": 2}, 2) == ((7, -1.5), (7, 2))
-    assert wire.token_biases("b", None, 2) == ()
+    assert wire.token_biases("b", {"7": -1.5, "007": 2}, 2, 2) == ((7, -1.5), (7, 2))
+    assert wire.token_biases("b", None, 2, 2) == ()
     for key in ("", "-1", "1.0", "٣", "1\n", "9" * 19):
         with pytest.raises(InvalidParameter, match="must be token ids"):
-            wire.token_biases("b", {key: 1}, 2)
+            wire.token_biases("b", {key: 1}, 2, 2)
+
+
+def test_lists_have_an_end() -> None:
+    long = "x" * (wire.MAX_WORD_LENGTH + 1)
+    refused: list[tuple[Callable[[], object], str]] = [
+        (lambda: wire.token_biases("b", {"1": 1, "2": 1, "3": 1}, 2, 2), "`b` can have at most 2 token ids, got 3."),
+        (lambda: wire.token_ids("ids", [1, 1, 1], 2), "`ids` can have at most 2 token ids, got 3."),
+        (lambda: wire.stop_strings("stop", ["a", "b"], 1), "`stop` can have at most 1 strings, got 2."),
+        (lambda: wire.stop_strings("stop", long, 1), "Texts in `stop` can have at most 1024 characters, got 1025."),
+        (lambda: wire.banned_words("w", ["a"] * 129), "`w` can have at most 128 strings, got 129."),
+        (lambda: wire.banned_words("w", [long]), "Texts in `w` can have at most 1024 characters, got 1025."),
+        (
+            lambda: wire.require_few_messages("m", [{"content": [{}, {}]}, {"content": "a"}], 3),
+            "`m` can have at most 3 messages and parts of content together, got 4.",
+        ),
+    ]
+    for decode, sentence in refused:
+        with pytest.raises(InvalidParameter) as refusal:
+            decode()
+        assert str(refusal.value) == sentence
+    assert len(wire.token_ids("prompt", [1] * 5000)) == 5000
+    assert wire.stop_strings("stop", long[1:], 1) == (long[1:],)
+    wire.require_few_messages("m", [{"content": [{}, {}]}], 3)
 
 
 def test_one_line_says_the_same() -> None:

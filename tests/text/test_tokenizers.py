@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
+import time
 import unicodedata
 from collections.abc import Callable
 from itertools import pairwise
@@ -267,3 +269,24 @@ def test_a_broken_configuration_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "tokenizer_config.json").write_text("{")
     with pytest.raises(TokenizerLoadError, match="is not valid JSON"):
         Tokenizer.load(tmp_path)
+
+
+def test_others_go_on_while_a_long_text_is_tokenised(tmp_path: Path) -> None:
+    tokenizer = Tokenizer.load(write_llama_json(tmp_path))
+    text = "hello world " * 20_000
+    work = threading.Thread(target=tokenizer.encode, args=(text, False))
+    waits = []
+    work.start()
+    while work.is_alive():
+        started_at = time.perf_counter()
+        time.sleep(0.001)
+        waits.append(time.perf_counter() - started_at)
+    # Held by the library, the interpreter would be free only before and after the call.
+    assert len(waits) > 10
+
+
+def test_long_texts_have_the_tokens_of_short_ones(tmp_path: Path) -> None:
+    tokenizer = Tokenizer.load(write_llama_json(tmp_path))
+    text = "".join(TEXTS) * 30
+    assert len(text) > 4096
+    assert tokenizer.encode(text, True) == tuple(span.id for span in tokenizer.spans(text, True))

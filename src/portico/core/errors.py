@@ -67,13 +67,17 @@ class PromptTooLong(RequestError):
     """The prompt, or the prompt with the requested output, does not fit the context.
 
     `max_tokens` is the requested output length, or None when the prompt alone is too long. `max_model_len` is the limit
-    that is exceeded: the context, or what the operator lets a prompt have of it.
+    that is exceeded: the context, or what the operator lets a prompt have of it. A prompt that is far too long is not
+    tokenised; then `num_prompt_tokens` is what it has at least.
     """
 
-    def __init__(self, num_prompt_tokens: int, max_tokens: int | None, max_model_len: int) -> None:
+    def __init__(
+        self, num_prompt_tokens: int, max_tokens: int | None, max_model_len: int, *, is_estimate: bool = False
+    ) -> None:
         wanted = "" if max_tokens is None else f" and {max_tokens} output tokens were requested"
+        at_least = "at least " if is_estimate else ""
         super().__init__(
-            f"This model's maximum context length is {max_model_len} tokens, but the prompt has "
+            f"This model's maximum context length is {max_model_len} tokens, but the prompt has {at_least}"
             f"{num_prompt_tokens} tokens{wanted}. Shorten the prompt or ask for fewer tokens."
         )
         self.num_prompt_tokens = num_prompt_tokens

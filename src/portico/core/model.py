@@ -105,6 +105,8 @@ class ServerLimits:
         max_stop: stop strings at most.
         max_body_size: bytes of a request body at most, also after it was decompressed.
         max_prompt_tokens: tokens of a prompt at most; None where the dialects need not know.
+        max_token_ids: ids in each list of tokens to allow, to bias or to stop at.
+        max_messages: messages of a conversation and parts of their content, together.
     """
 
     max_num_seqs: int
@@ -114,6 +116,8 @@ class ServerLimits:
     max_stop: int
     max_body_size: int = 16 * 1024 * 1024
     max_prompt_tokens: int | None = None
+    max_token_ids: int = 1024
+    max_messages: int = 4096
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from typing import Any, TypeVar
 
 import msgspec
@@ -10,6 +11,11 @@ import msgspec
 from portico.core.errors import InvalidParameter, MalformedRequest
 
 T = TypeVar("T")
+
+# Characters of a text to stop at or to ban; what may be the beginning of one is held back from a stream.
+MAX_WORD_LENGTH = 1024
+# As vLLM has it: each is spelled in two ways, which are looked for at every token.
+MAX_BANNED_WORDS = 128
 
 _AT_PATH = re.compile(r"^(?P<message>.*) - at `(?:key in )?\$\.?(?P<path>.*)`$", re.DOTALL)
 _TOKEN_ID = re.compile(r"^[0-9]{1,18}\Z")
@@ -109,52 +115,94 @@ def require_between(
     raise InvalidParameter(name, f"`{name}` must be {limits}, got {value}.")
 
 
+def require_few(name: str, items: Sized, limit: int, what: str) -> None:
+    """Checks how many of something a list or an object has.
+
+    Raises:
+        InvalidParameter: more than `limit`.
+    """
+    if len(items) > limit:
+        raise InvalidParameter(name, f"`{name}` can have at most {limit} {what}, got {len(items)}.")
+
+
+def require_few_messages(name: str, messages: Sequence[Mapping[str, Any]], limit: int) -> None:
+    """Checks the length of a conversation, which is what reading it and writing its prompt costs.
+
+    Raises:
+        InvalidParameter: there are more than `limit` messages and parts of their content.
+    """
+    contents = (message.get("content") for message in messages)
+    num_parts = sum(len(content) for content in contents if isinstance(content, list))
+    if (found := len(messages) + num_parts) > limit:
+        raise InvalidParameter(
+            name, f"`{name}` can have at most {limit} messages and parts of content together, got {found}."
+        )
+
+
+def require_short_words(name: str, words: Iterable[str]) -> None:
+    """Checks texts that are looked for in every output.
+
+    Raises:
+        InvalidParameter: one is longer than any that could be meant.
+    """
+    for word in words:
+        if len(word) > MAX_WORD_LENGTH:
+            raise InvalidParameter(
+                name, f"Texts in `{name}` can have at most {MAX_WORD_LENGTH} characters, got {len(word)}."
+            )
+
+
 def stop_strings(name: str, value: str | list[str] | None, max_stop: int) -> tuple[str, ...]:
     """Stop strings from one string or a list of them.
 
     Raises:
-        InvalidParameter: more than `max_stop` strings, or an empty one.
+        InvalidParameter: more than `max_stop` strings, an empty one, or one that is too long.
     """
     stop = (value,) if isinstance(value, str) else tuple(value or ())
-    if len(stop) > max_stop:
-        raise InvalidParameter(name, f"`{name}` can have at most {max_stop} strings, got {len(stop)}.")
+    require_few(name, stop, max_stop, "strings")
     if "" in stop:
         raise InvalidParameter(name, f"`{name}` cannot contain an empty string.")
+    require_short_words(name, stop)
     return stop
 
 
-def banned_words(name: str, value: list[str] | None, max_words: int) -> tuple[str, ...]:
+def banned_words(name: str, value: list[str] | None) -> tuple[str, ...]:
     """Texts that an output must not hold.
 
     Raises:
-        InvalidParameter: more than `max_words`, or one without a character that is not a space.
+        InvalidParameter: too many, one without a character that is not a space, or one that is too long.
     """
     words = tuple(value or ())
-    if len(words) > max_words:
-        raise InvalidParameter(name, f"`{name}` can have at most {max_words} strings, got {len(words)}.")
+    require_few(name, words, MAX_BANNED_WORDS, "strings")
+    require_short_words(name, words)
     if not all(word.strip() for word in words):
         raise InvalidParameter(name, f"`{name}` cannot contain an empty string.")
     return words
 
 
-def token_ids(name: str, value: list[int] | None) -> tuple[int, ...]:
-    """Token ids as they were given.
+def token_ids(name: str, value: list[int] | None, max_ids: int | None = None) -> tuple[int, ...]:
+    """Token ids as they were given; without `max_ids` any number of them.
 
     Raises:
-        InvalidParameter: one is negative.
+        InvalidParameter: one is negative, or there are more than `max_ids`.
     """
+    if max_ids is not None:
+        require_few(name, value or (), max_ids, "token ids")
     for token_id in value or ():
         if token_id < 0:
             raise InvalidParameter(name, f"Token ids in `{name}` must be at least 0, got {token_id}.")
     return tuple(value or ())
 
 
-def token_biases(name: str, value: dict[str, float] | None, bound: float) -> tuple[tuple[int, float], ...]:
+def token_biases(
+    name: str, value: dict[str, float] | None, bound: float, max_ids: int
+) -> tuple[tuple[int, float], ...]:
     """Pairs of token id and bias from an object whose keys are token ids in decimal.
 
     Raises:
-        InvalidParameter: a key is no token id, or a bias is not in [-bound, bound].
+        InvalidParameter: more than `max_ids`, a key is no token id, or a bias is not in [-bound, bound].
     """
+    require_few(name, value or (), max_ids, "token ids")
     biases = []
     for key, bias in (value or {}).items():
         if not _TOKEN_ID.match(key):

@@ -28,6 +28,11 @@ from portico.text.tokenizer import Tokenizer
 
 # Longer texts are tokenised in a thread; for shorter ones the hand-over costs more.
 _THREAD_CHARACTERS = 16_384
+# A text with more characters than this for each token of the context is never tokenised: it would not fit.
+_MAX_CHARACTERS_PER_TOKEN = 64
+# What single-precision logits can be divided by, one after the other, without an overflow; beyond it nothing changes.
+_TEMPERATURES = (1e-20, 1e20)
+_REPETITION_PENALTIES = (1e-10, 1e10)
 
 
 class Preparation:
@@ -62,17 +67,19 @@ class Preparation:
         if grammar is not None:
             return True
         chats = [prompt for prompt in prompts if isinstance(prompt, ChatPrompt)]
-        if any(chat.template is not None or chat.tools for chat in chats):
+        if any(chat.template is not None or chat.tools or _has_more_than_text(chat) for chat in chats):
             return True
         return sum(map(_num_characters, prompts)) > _THREAD_CHARACTERS
 
     def tokenize(self, request: TokenizeRequest, model: ModelInfo) -> Tokenized:
-        """The prompt's tokens, however many.
+        """The prompt's tokens, also more than fit the context.
 
         Raises:
             InvalidParameter: messages that the template refuses.
+            PromptTooLong: a text that the context could not hold several times over.
         """
         text, add_special_tokens = self._write(request.prompt)
+        _check_size(text, model.max_model_len)
         return Tokenized(text, self._tokenizer.spans(text, add_special_tokens), model.max_model_len)
 
     def _with_grammar(self, request: GenerationRequest, model: ModelInfo) -> GenerationRequest:
@@ -89,7 +96,7 @@ class Preparation:
         return replace(request, sampling=replace(request.sampling, grammar=prepare_grammar(grammar)))
 
     def _prepare_job(self, request: GenerationRequest, model: ModelInfo, index: int) -> TokenJob:
-        token_ids = self._tokenize(request.prompts[index])
+        token_ids = self._tokenize(request.prompts[index], request.truncate, model)
         if request.truncate is not None:
             token_ids = _truncate(token_ids, request.truncate, model.max_model_len)
         if not token_ids:
@@ -103,7 +110,7 @@ class Preparation:
             cache_salt=request.cache_salt,
             token_ids=token_ids,
             num_sequences=output.num_choices,
-            sampling=self._restricted(_seeded(request.sampling), request.banned_words),
+            sampling=self._restricted(_bounded(_seeded(request.sampling), model.vocab_size), request.banned_words),
             max_tokens=max_tokens,
             min_tokens=min(stopping.min_tokens, max_tokens),
             stop_token_ids=self._stop_token_ids(request, model),
@@ -114,10 +121,14 @@ class Preparation:
         _check_choice(job, model.vocab_size)
         return job
 
-    def _tokenize(self, prompt: Prompt) -> tuple[int, ...]:
+    def _tokenize(self, prompt: Prompt, truncation: Truncation | None, model: ModelInfo) -> tuple[int, ...]:
         if isinstance(prompt, TokensPrompt):
             return prompt.token_ids
-        return self._tokenizer.encode(*self._write(prompt))
+        text, add_special_tokens = self._write(prompt)
+        if truncation is not None:
+            text = _cut_text(text, truncation, model.max_model_len)
+        _check_size(text, min(self._max_prompt_tokens or model.max_model_len, model.max_model_len))
+        return self._tokenizer.encode(text, add_special_tokens)
 
     def _write(self, prompt: TextPrompt | ChatPrompt) -> tuple[str, bool]:
         """The text for the tokenizer, and whether it adds special tokens."""
@@ -175,6 +186,45 @@ class Preparation:
 def _seeded(sampling: Sampling) -> Sampling:
     """With a seed of our own where none is given, so that it can be reported however the choice ends."""
     return sampling if sampling.seed is not None else replace(sampling, seed=secrets.randbits(32))
+
+
+def _bounded(sampling: Sampling, vocab_size: int) -> Sampling:
+    """With numbers that the model's arithmetic can take, where greater or smaller ones would draw the same."""
+    temperature = sampling.temperature and _clamp(sampling.temperature, *_TEMPERATURES)
+    penalty = _clamp(sampling.repetition_penalty, *_REPETITION_PENALTIES)
+    top_k = sampling.top_k if sampling.top_k < vocab_size else 0
+    if (temperature, penalty, top_k) == (sampling.temperature, sampling.repetition_penalty, sampling.top_k):
+        return sampling
+    return replace(sampling, temperature=temperature, repetition_penalty=penalty, top_k=top_k)
+
+
+def _clamp(value: float, low: float, high: float) -> float:
+    return min(max(value, low), high)
+
+
+def _check_size(text: str, max_tokens: int) -> None:
+    """Refuses a text that cannot fit before the work of tokenising it is done.
+
+    Raises:
+        PromptTooLong: it has at least so many tokens as it says.
+    """
+    if len(text) > max_tokens * _MAX_CHARACTERS_PER_TOKEN:
+        raise PromptTooLong(-(-len(text) // _MAX_CHARACTERS_PER_TOKEN), None, max_tokens, is_estimate=True)
+
+
+def _cut_text(text: str, truncation: Truncation, max_model_len: int) -> str:
+    """As much of a text as can matter to a truncated prompt, and a multiple of it."""
+    num_tokens = max_model_len if truncation.num_tokens is None else min(truncation.num_tokens, max_model_len)
+    size = num_tokens * _MAX_CHARACTERS_PER_TOKEN
+    return text if len(text) <= size else text[:size] if truncation.keeps_start else text[-size:]
+
+
+def _has_more_than_text(chat: ChatPrompt) -> bool:
+    """Whether the template gets things of any size beside the content of messages."""
+    arguments = chat.template_arguments.values()
+    return any(message.extra for message in chat.messages) or any(
+        isinstance(value, str | list | dict) for value in arguments
+    )
 
 
 def _check_choice(job: TokenJob, vocab_size: int) -> None:

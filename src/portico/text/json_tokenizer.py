@@ -13,6 +13,9 @@ import tokenizers
 from portico.core.tokens import TokenSpan
 from portico.text.tokenizer import Tokenizer, TokenizerLoadError
 
+# Characters of a text that is tokenised while nothing else goes on: the library lets go of the interpreter for batches
+# only, which cost more to begin with.
+_SHORT = 4096
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 
@@ -59,11 +62,13 @@ class JsonTokenizer(Tokenizer):
 
     def encode(self, text: str, add_special_tokens: bool) -> tuple[int, ...]:
         """See `Tokenizer`."""
-        return tuple(self._backend.encode(text, add_special_tokens=add_special_tokens).ids)
+        if len(text) <= _SHORT:
+            return tuple(self._backend.encode(text, add_special_tokens=add_special_tokens).ids)
+        return tuple(self._backend.encode_batch_fast([text], add_special_tokens=add_special_tokens)[0].ids)
 
     def spans(self, text: str, add_special_tokens: bool) -> tuple[TokenSpan, ...]:
         """See `Tokenizer`."""
-        encoding = self._backend.encode(text, add_special_tokens=add_special_tokens)
+        encoding = self._backend.encode_batch([text], add_special_tokens=add_special_tokens)[0]
         # The library counts characters; a lone surrogate cannot come, JSON has none after decoding.
         byte_offsets = [0, *accumulate(len(character.encode("utf-8", "replace")) for character in text)]
         return tuple(

@@ -38,5 +38,5 @@ def decode_count(raw: RawRequest) -> CountExchange:
     COUNT.check(body)
     check_output_config(body)
     fields = wire.convert(body, PromptFields)
-    prompt, _ = decode_prompt(fields)
+    prompt, _ = decode_prompt(fields, raw.limits)
     return CountExchange(TokenizeRequest(fields.model or None, prompt))

@@ -29,7 +29,7 @@ def decode_messages(raw: RawRequest, defaults: SamplingDefaults) -> Exchange:
     MESSAGES.check(body)
     check_output_config(body)
     fields = wire.convert(body, MessagesFields)
-    prompt, toolbox = decode_prompt(fields)
+    prompt, toolbox = decode_prompt(fields, raw.limits)
     request = GenerationRequest(
         request_id=raw.request_id,
         client_id=None,

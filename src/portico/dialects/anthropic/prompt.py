@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from portico.core.errors import InvalidParameter, UnsupportedParameter
+from portico.core.model import ServerLimits
 from portico.core.request import ChatPrompt, Message
 from portico.dialects import wire
 from portico.dialects.anthropic import schema
@@ -22,7 +23,7 @@ _TOOL_KEYS = {"type", "name", "description", "input_schema", "strict", "cache_co
 _CHOICES = {"auto": "auto", "any": "required", "none": "none"}
 
 
-def decode_prompt(fields: PromptFields) -> tuple[ChatPrompt, Toolbox]:
+def decode_prompt(fields: PromptFields, limits: ServerLimits) -> tuple[ChatPrompt, Toolbox]:
     """The conversation for the chat template, and the tools that may be called.
 
     Raises:
@@ -31,6 +32,7 @@ def decode_prompt(fields: PromptFields) -> tuple[ChatPrompt, Toolbox]:
     """
     if not fields.messages:
         raise InvalidParameter("messages", "`messages` must have at least one message.")
+    wire.require_few_messages("messages", fields.messages, limits.max_messages)
     toolbox = _toolbox(fields)
     turns = [turn for index, each in enumerate(fields.messages) for turn in _turns(each, f"messages[{index}]")]
     if fields.system:

@@ -134,7 +134,7 @@ def _stopping(parameters: Parameters, limits: ServerLimits) -> Stopping:
         min_room=1,
         min_tokens=parameters.min_new_tokens,
         stop=wire.stop_strings("stop", parameters.stop, limits.max_stop),
-        stop_token_ids=wire.token_ids("stop_token_ids", parameters.stop_token_ids),
+        stop_token_ids=wire.token_ids("stop_token_ids", parameters.stop_token_ids, limits.max_token_ids),
         ignore_eos=parameters.ignore_eos,
         include_stop=parameters.include_stop_str_in_output,
         stop_at_token_end=False,

@@ -77,6 +77,7 @@ def decode_chat(raw: RawRequest, profile: Profile) -> Exchange:
     logprobs = _chat_logprobs(chat, raw.limits)
     prompt_logprobs = _prompt_logprobs(chat, raw.limits)
     max_tokens = chat.max_tokens if chat.max_completion_tokens is None else chat.max_completion_tokens
+    wire.require_few_messages("messages", chat.messages, raw.limits.max_messages)
     toolbox = decode_tools(fields)
     prompt = decode_conversation(chat.messages, fields, profile.trusts_chat_template, toolbox.tools)
     prompt = _with_effort(prompt, chat.reasoning_effort)
@@ -148,7 +149,7 @@ def _request(
         cache_salt=decode_cache_salt(fields),
         truncate=decode_truncation(fields),
         banned_words=decode_bad_words(fields),
-        sampling=decode_sampling(fields, grammar, profile.defaults),
+        sampling=decode_sampling(fields, grammar, raw.limits, profile.defaults),
         stopping=decode_stopping(fields, max_tokens, raw.limits, profile.defaults),
         output=output,
         stream=fields.stream or False,

@@ -13,12 +13,13 @@ from portico.dialects import wire
 from portico.dialects.openai.schema import SamplingFields
 
 _MAX_BIAS = 100
-_MAX_BAD_WORDS = 128
 _MAX_CACHE_SALT = 128
 _MIN_SEED, _MAX_SEED = -(2**63), 2**63 - 1
 
 
-def decode_sampling(fields: SamplingFields, grammar: Grammar | None, defaults: SamplingDefaults) -> Sampling:
+def decode_sampling(
+    fields: SamplingFields, grammar: Grammar | None, limits: ServerLimits, defaults: SamplingDefaults
+) -> Sampling:
     """How tokens are drawn; `grammar` is what the route asks for.
 
     Raises:
@@ -35,8 +36,8 @@ def decode_sampling(fields: SamplingFields, grammar: Grammar | None, defaults: S
         presence_penalty=wire.or_default(fields.presence_penalty, 0.0),
         frequency_penalty=wire.or_default(fields.frequency_penalty, 0.0),
         frequency_penalty_is_relative=False,
-        logit_bias=wire.token_biases("logit_bias", fields.logit_bias, _MAX_BIAS),
-        allowed_token_ids=_allowed_token_ids(fields),
+        logit_bias=wire.token_biases("logit_bias", fields.logit_bias, _MAX_BIAS, limits.max_token_ids),
+        allowed_token_ids=_allowed_token_ids(fields, limits),
         banned_sequences=(),
         grammar=grammar,
         watermark=None,
@@ -71,7 +72,7 @@ def decode_stopping(
         min_room=1,
         min_tokens=min_tokens,
         stop=wire.stop_strings("stop", fields.stop, limits.max_stop),
-        stop_token_ids=wire.token_ids("stop_token_ids", fields.stop_token_ids),
+        stop_token_ids=wire.token_ids("stop_token_ids", fields.stop_token_ids, limits.max_token_ids),
         ignore_eos=fields.ignore_eos or False,
         include_stop=fields.include_stop_str_in_output or False,
         stop_at_token_end=False,
@@ -114,15 +115,15 @@ def decode_bad_words(fields: SamplingFields) -> tuple[str, ...]:
     Raises:
         InvalidParameter: too many of them, or an empty one.
     """
-    return wire.banned_words("bad_words", fields.bad_words, _MAX_BAD_WORDS)
+    return wire.banned_words("bad_words", fields.bad_words)
 
 
-def _allowed_token_ids(fields: SamplingFields) -> tuple[int, ...] | None:
+def _allowed_token_ids(fields: SamplingFields, limits: ServerLimits) -> tuple[int, ...] | None:
     if fields.allowed_token_ids is None:
         return None
     if not fields.allowed_token_ids:
         raise InvalidParameter("allowed_token_ids", "`allowed_token_ids` must not be empty.")
-    return wire.token_ids("allowed_token_ids", fields.allowed_token_ids)
+    return wire.token_ids("allowed_token_ids", fields.allowed_token_ids, limits.max_token_ids)
 
 
 def _first(given: float | None, default: float | None, neutral: float) -> float:

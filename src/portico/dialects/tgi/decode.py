@@ -137,6 +137,7 @@ def _check(body: Body, parameters: Parameters, limits: ServerLimits, profile: Pr
         )
     if "" in parameters.stops:
         raise InvalidParameter("stop", "`stop` cannot have an empty stop sequence")
+    wire.require_short_words("stop", parameters.stops)
     _check_between("seed", parameters.seed, 0, MAX_SEED)
     if parameters.seed is not None and (parameters.best_of or 1) > 1:
         raise InvalidParameter("seed", f"`seed` must not be set when `best_of` > 1. Given: {parameters.seed}")

@@ -57,5 +57,6 @@ def decode_chat_tokenize(raw: RawRequest) -> TokenizeExchange:
     body = wire.decode_object(raw.body)
     ledgers.CHAT_TOKENIZE.check(body)
     fields = wire.convert(body, ChatTokenizeFields)
+    wire.require_few_messages("messages", fields.messages, raw.limits.max_messages)
     prompt = decode_conversation(fields.messages, body, trusts_template=False)
     return TokenizeExchange(TokenizeRequest(None, prompt), is_chat=True)

@@ -31,6 +31,7 @@ ONLY_VERSION = "1"
 WATERMARK = Watermark(gamma=0.5, delta=2.0, hash_key=15485863)
 _SEED_RANGE = 2**64
 _MAX_BIAS = 100.0
+_MAX_TIMEOUT = 2**64 - 1
 
 
 class Decoder:
@@ -100,7 +101,7 @@ class Decoder:
             cache_salt="",
             truncate=None if fields.truncate_prompt_tokens == -1 else keep_end(fields.truncate_prompt_tokens),
             banned_words=tuple(fields.bad_words),
-            sampling=self._sampling(given),
+            sampling=self._sampling(given, raw.limits),
             stopping=self._stopping(fields),
             output=self._output(fields, layout),
             stream=stream,
@@ -133,7 +134,7 @@ class Decoder:
             return False
         return self.profile.echoes_prompt if excluded is None else not excluded
 
-    def _sampling(self, given: Given) -> Sampling:
+    def _sampling(self, given: Given, limits: ServerLimits) -> Sampling:
         fields = given.fields
         return Sampling(
             temperature=self._temperature(fields),
@@ -145,7 +146,7 @@ class Decoder:
             presence_penalty=fields.presence_penalty,
             frequency_penalty=fields.frequency_penalty,
             frequency_penalty_is_relative=False,
-            logit_bias=wire.token_biases("logit_bias", fields.logit_bias, _MAX_BIAS),
+            logit_bias=wire.token_biases("logit_bias", fields.logit_bias, _MAX_BIAS, limits.max_token_ids),
             allowed_token_ids=None if fields.allowed_token_ids is None else tuple(fields.allowed_token_ids),
             banned_sequences=(),
             grammar=decode_grammar(given),
@@ -166,7 +167,7 @@ class Decoder:
         timeout = given.fields.timeout
         if timeout is None:
             return None
-        wire.require_between(given.name("timeout"), timeout, 0)
+        wire.require_between(given.name("timeout"), timeout, 0, _MAX_TIMEOUT)
         return timeout * self.profile.timeout_unit or None
 
     def _stopping(self, fields: Fields) -> Stopping:
@@ -235,8 +236,10 @@ def _check(given: Given, limits: ServerLimits) -> None:
     if fields.truncate_prompt_tokens != -1:
         _check_range(given, "truncate_prompt_tokens", 1)
     wire.stop_strings(given.name("stop"), fields.stop, limits.max_stop)
-    wire.token_ids(given.name("stop_token_ids"), fields.stop_token_ids)
-    wire.token_ids("allowed_token_ids", fields.allowed_token_ids)
+    wire.require_few("bad_words", fields.bad_words, wire.MAX_BANNED_WORDS, "strings")
+    wire.require_short_words("bad_words", fields.bad_words)
+    wire.token_ids(given.name("stop_token_ids"), fields.stop_token_ids, limits.max_token_ids)
+    wire.token_ids("allowed_token_ids", fields.allowed_token_ids, limits.max_token_ids)
     if fields.allowed_token_ids == []:
         raise InvalidParameter("allowed_token_ids", "`allowed_token_ids` cannot be empty.")
 

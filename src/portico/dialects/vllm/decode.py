@@ -20,7 +20,6 @@ from portico.dialects.vllm.profile import Profile
 from portico.dialects.vllm.schema import GenerateFields
 
 _MAX_BIAS = 100
-_MAX_BAD_WORDS = 128
 _MIN_SEED, _MAX_SEED = -(2**63), 2**63 - 1
 _GREEDY_BELOW, _MIN_TEMPERATURE = 1e-5, 0.01
 
@@ -48,8 +47,8 @@ def decode_generate(raw: RawRequest, profile: Profile) -> Exchange:
         prompts=(TextPrompt(fields.prompt, add_special_tokens=True),),
         cache_salt="",
         truncate=_truncation(fields),
-        banned_words=wire.banned_words("bad_words", fields.bad_words, _MAX_BAD_WORDS),
-        sampling=_sampling(fields, _grammar(body), profile),
+        banned_words=wire.banned_words("bad_words", fields.bad_words),
+        sampling=_sampling(fields, _grammar(body), profile, raw.limits),
         stopping=_stopping(fields, profile, raw.limits),
         output=OutputOptions(
             num_choices=num_drawn,
@@ -80,12 +79,12 @@ def _truncation(fields: GenerateFields) -> Truncation | None:
     return Truncation(None if num_tokens == -1 else num_tokens, keeps_start=fields.truncation_side == "right")
 
 
-def _allowed_token_ids(fields: GenerateFields) -> tuple[int, ...] | None:
+def _allowed_token_ids(fields: GenerateFields, limits: ServerLimits) -> tuple[int, ...] | None:
     if fields.allowed_token_ids is None:
         return None
     if not fields.allowed_token_ids:
         raise InvalidParameter("allowed_token_ids", "`allowed_token_ids` must not be empty.")
-    return wire.token_ids("allowed_token_ids", fields.allowed_token_ids)
+    return wire.token_ids("allowed_token_ids", fields.allowed_token_ids, limits.max_token_ids)
 
 
 def _best_of(fields: GenerateFields, num_choices: int, limits: ServerLimits) -> int:
@@ -103,7 +102,7 @@ def _grammar(body: dict[str, Any]) -> Grammar | None:
     return only_one("structured_outputs", found)
 
 
-def _sampling(fields: GenerateFields, grammar: Grammar | None, profile: Profile) -> Sampling:
+def _sampling(fields: GenerateFields, grammar: Grammar | None, profile: Profile, limits: ServerLimits) -> Sampling:
     sampling = Sampling(
         temperature=_temperature(fields, profile),
         top_k=max(wire.or_default(fields.top_k, 0), 0),
@@ -114,8 +113,8 @@ def _sampling(fields: GenerateFields, grammar: Grammar | None, profile: Profile)
         presence_penalty=wire.or_default(fields.presence_penalty, 0.0),
         frequency_penalty=wire.or_default(fields.frequency_penalty, 0.0),
         frequency_penalty_is_relative=False,
-        logit_bias=wire.token_biases("logit_bias", fields.logit_bias, _MAX_BIAS),
-        allowed_token_ids=_allowed_token_ids(fields),
+        logit_bias=wire.token_biases("logit_bias", fields.logit_bias, _MAX_BIAS, limits.max_token_ids),
+        allowed_token_ids=_allowed_token_ids(fields, limits),
         banned_sequences=(),
         grammar=grammar,
         watermark=None,
@@ -153,7 +152,7 @@ def _stopping(fields: GenerateFields, profile: Profile, limits: ServerLimits) ->
         min_room=1,
         min_tokens=min_tokens,
         stop=wire.stop_strings("stop", fields.stop, limits.max_stop),
-        stop_token_ids=wire.token_ids("stop_token_ids", fields.stop_token_ids),
+        stop_token_ids=wire.token_ids("stop_token_ids", fields.stop_token_ids, limits.max_token_ids),
         ignore_eos=fields.ignore_eos or False,
         include_stop=fields.include_stop_str_in_output or False,
         stop_at_token_end=False,

@@ -61,6 +61,7 @@ def decode_tokenize(raw: RawRequest, profile: Profile) -> TokenizeExchange:
     fields = wire.convert(body, TokenizeFields)
     model, shows_pieces = fields.model or None, fields.return_token_strs or False
     if fields.messages is not None and fields.prompt is None:
+        wire.require_few_messages("messages", fields.messages, raw.limits.max_messages)
         tools = decode_tools(body).tools
         prompt = decode_conversation(fields.messages, body, profile.trusts_chat_template, tools)
         return TokenizeExchange(TokenizeRequest(model, prompt), shows_pieces)

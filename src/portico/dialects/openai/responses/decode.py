@@ -45,9 +45,9 @@ def decode_response(raw: RawRequest, profile: Profile) -> Exchange:
     fields = wire.convert(body, ResponseFields)
     if fields.max_output_tokens is not None:
         wire.require_between("max_output_tokens", fields.max_output_tokens, 1)
-    prompt, toolbox = decode_prompt(fields)
+    prompt, toolbox = decode_prompt(fields, raw.limits)
     drawn = SamplingFields(temperature=fields.temperature, top_p=fields.top_p)
-    sampling = toolbox.constrain(decode_sampling(drawn, _grammar(fields), profile.defaults))
+    sampling = toolbox.constrain(decode_sampling(drawn, _grammar(fields), raw.limits, profile.defaults))
     request = GenerationRequest(
         request_id=raw.request_id,
         client_id=None,
@@ -85,7 +85,7 @@ def decode_input_tokens(raw: RawRequest) -> InputTokensExchange:
     _check_inner(body)
     fields = wire.convert(body, PromptFields)
     _grammar(fields)
-    prompt, _ = decode_prompt(fields)
+    prompt, _ = decode_prompt(fields, raw.limits)
     return InputTokensExchange(TokenizeRequest(fields.model or None, prompt))
 
 

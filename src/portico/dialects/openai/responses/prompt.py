@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from portico.core.errors import InvalidParameter, UnsupportedParameter
+from portico.core.model import ServerLimits
 from portico.core.request import ChatPrompt, Message
 from portico.dialects import wire
 from portico.dialects.openai.responses.schema import Item, Part, PromptFields, Tool
@@ -19,13 +20,15 @@ from portico.dialects.tools import Toolbox, check_name, decode_tools, with_names
 _TEXT_TYPES = ("input_text", "output_text", "text", "reasoning_text", "summary_text")
 
 
-def decode_prompt(fields: PromptFields) -> tuple[ChatPrompt, Toolbox]:
+def decode_prompt(fields: PromptFields, limits: ServerLimits) -> tuple[ChatPrompt, Toolbox]:
     """The conversation for the chat template, and the tools that may be called.
 
     Raises:
         UnsupportedParameter: items or tools of a kind that this server does not have.
         InvalidParameter: no items, content that is not text, or wrong tools.
     """
+    if isinstance(fields.input, list):
+        wire.require_few_messages("input", fields.input, limits.max_messages)
     toolbox = _toolbox(fields)
     turns = _Turns()
     if fields.instructions:
