@@ -26,6 +26,11 @@ def test_flags_have_the_types_of_their_fields() -> None:
     assert parse(NativeConfig, "--max-model-len", "9") == NativeConfig(max_model_len=9)
 
 
+def test_flags_with_several_values_may_be_given_several_times() -> None:
+    config = parse(ServerConfig, "--served-model-name", "a", "b", "--port", "7", "--served-model-name", "c")
+    assert config == ServerConfig(port=7, served_model_name=("a", "b", "c"))
+
+
 def test_wrong_values_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parse(ServerConfig, "--profile", "nonsense")

@@ -31,17 +31,22 @@ from portico.service.admission import Admission
 from portico.service.clocks import TimeLimits
 from portico.service.conversion import ConversionService
 from portico.service.generation import GenerationService
+from portico.service.keyring import Keyring
 from portico.service.preparation import Preparation
+from portico.service.quota import Quotas
 from portico.telemetry.latencies import Latencies
 from portico.telemetry.logging import AccessLog, configure_logging
 from portico.telemetry.metrics import Metrics
 from portico.telemetry.statistics import Statistics
 from portico.telemetry.status_metrics import StatusCollector
+from portico.telemetry.tenant_metrics import TenantMetrics
 from portico.text.answer_format import AnswerFormat
 from portico.text.chat_template import ChatTemplate
 from portico.text.tokenizer import Tokenizer
-from portico.web.application import Page, build_application
+from portico.web.application import build_application
 from portico.web.endpoint import Context
+from portico.web.guard import Guard, is_loopback
+from portico.web.page import Page
 from portico.web.server import Tls, bind, serve, serving
 from portico.web.shutdown import Drain, DrainingStopper
 
@@ -87,6 +92,10 @@ def build_engine(config: EngineConfig, path: Path, tokenizer: Tokenizer) -> Engi
     return NativeEngine(path, config, lambda: tokenizer.vocabulary)
 
 
+class PublicAddress(Exception):
+    """The server would be open to everybody; the message is one sentence for the operator."""
+
+
 @dataclass(frozen=True, slots=True)
 class _StatusReport:
     """Gathers what metadata routes report, at the moment they are asked."""
@@ -116,14 +125,23 @@ class _StatusReport:
         )
 
 
-async def run(config: ServerConfig, engine_config: EngineConfig, checkpoint: Checkpoint, console: Console) -> None:
-    """Serves until told to stop.
+async def run(
+    config: ServerConfig,
+    engine_config: EngineConfig,
+    checkpoint: Checkpoint,
+    console: Console,
+    keyring: Keyring | None = None,
+) -> None:
+    """Serves until told to stop, whoever has a key or, without a keyring, everybody.
 
     Raises:
-        AddressInUse, TokenizerLoadError, ChatTemplateLoadError, EngineStartError: what the operator must mend.
+        AddressInUse, PublicAddress, TokenizerLoadError, ChatTemplateLoadError, EngineStartError: what the operator
+            must mend.
     """
     configure_logging(config.log_level, config.log_format)
     listeners = _Listeners.bind(config)
+    if keyring is None and config.tls_client_ca is None and not config.allow_anonymous:
+        listeners.require_loopback()
     tokenizer = Tokenizer.load(checkpoint.path)
     template = ChatTemplate.load(checkpoint.path, Path(config.chat_template) if config.chat_template else None)
     answer_format = AnswerFormat.choose(
@@ -148,19 +166,22 @@ async def run(config: ServerConfig, engine_config: EngineConfig, checkpoint: Che
         preparation = Preparation(tokenizer, template, config.max_input_tokens)
         aliases = tuple(alias for dialect in dialects for alias in dialect.metric_aliases)
         status_metrics = StatusCollector(get_status, triton.METRICS)
-        metrics = Metrics(checkpoint.served.name, engine.stats, aliases, [status_metrics])
+        tenant_metrics = TenantMetrics()
+        metrics = Metrics(checkpoint.served.name, engine.stats, aliases, [status_metrics, tenant_metrics])
+        quotas = Quotas()
         generator = GenerationService(
-            engine, tokenizer, preparation, checkpoint.served, admission, answer_format, _time_limits(config)
+            engine, tokenizer, preparation, checkpoint.served, admission, answer_format, _time_limits(config), quotas
         )
         context = Context(
             dialects=dialects,
             generator=generator,
-            converter=ConversionService(engine, tokenizer, preparation, checkpoint.served),
+            converter=ConversionService(engine, tokenizer, preparation, checkpoint.served, quotas),
             get_status=get_status,
-            observer=Observers(metrics, statistics, latencies, AccessLog()),
+            observer=Observers(metrics, tenant_metrics, statistics, latencies, AccessLog()),
             limits=config.limits(engine_config.max_num_seqs, engine.info.max_model_len),
             max_body_bytes=config.max_body_size,
             stopper=DrainingStopper(admission.close, lambda: admission.num_requests),
+            guard=Guard(keyring),
         )
         drain = Drain(admission.close, lambda: admission.num_requests, generator.break_off, config.drain_timeout)
         await _listen(config, context, {"/metrics": metrics.render}, listeners, console, drain)
@@ -194,10 +215,28 @@ class _Listeners:
             main_is_managed=own_address in managed,
         )
 
+    def require_loopback(self) -> None:
+        """Makes sure that nobody but this machine reaches them; else lets go of them.
+
+        Raises:
+            PublicAddress: another machine may reach one.
+        """
+        for each in self._all():
+            host = each.getsockname()[0]
+            if not is_loopback(host):
+                self.close()
+                raise PublicAddress(
+                    f"{host} can be reached from other machines, and no API key is set: give PORTICO_API_KEY, "
+                    "--api-key, --api-key-file or --tls-client-ca, or --allow-anonymous to serve everybody"
+                )
+
     def close(self) -> None:
         """Lets go of them."""
-        for each in (self.main, *self.management, *([self.rpc] if self.rpc else ())):
+        for each in self._all():
             each.close()
+
+    def _all(self) -> list[socket.socket]:
+        return [self.main, *self.management, *([self.rpc] if self.rpc else ())]
 
 
 async def _listen(
@@ -217,7 +256,9 @@ async def _listen(
     managed = ["{}:{}".format(*each.getsockname()[:2]) for each in listeners.management]
 
     def announce() -> None:
-        console.announce(address, context.get_status(), context.dialects, grpc_address, managed)
+        console.announce(
+            address, context.get_status(), context.dialects, grpc_address, managed, context.guard.key_names
+        )
 
     # What is alive now lives as long as the server: the collector need not look at it again.
     gc.freeze()

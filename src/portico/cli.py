@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +24,12 @@ from portico.core.engine import EngineStartError
 from portico.engines.native.config import NativeConfig
 from portico.engines.scripted.config import ScriptedConfig
 from portico.flags import FlagError, add_flags, read_flags
+from portico.keys import KeyConfigError, read_keys
 from portico.text.chat_template import ChatTemplateLoadError
 from portico.text.tokenizer import TokenizerLoadError
 from portico.web.server import AddressInUse
 
+_KEY_VARIABLE = "PORTICO_API_KEY"
 ENGINE_CONFIGS: dict[str, type[Any]] = {"native": NativeConfig, "scripted": ScriptedConfig}
 
 
@@ -41,7 +45,9 @@ _OPERATOR_ERRORS = (
     CheckpointError,
     EngineStartError,
     FlagError,
+    KeyConfigError,
     app.MindieConfigError,
+    app.PublicAddress,
     ProbeFailed,
     ServerStartFailed,
     TokenizerLoadError,
@@ -52,11 +58,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; the exit code is 0 for a clean end, 1 for an error that one line explains."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     given, server_flags = _split_server_flags(given)
+    # Processes that are started from here need not know it.
+    key = os.environ.pop(_KEY_VARIABLE, None)
     try:
         parsed = build_parser(given).parse_args(given)
         if parsed.command == "bench":
-            return uvloop.run(_bench(parsed, server_flags))
-        uvloop.run(_serve(parsed))
+            return uvloop.run(_bench(parsed, server_flags, key))
+        uvloop.run(_serve(parsed, key))
     except _OPERATOR_ERRORS as error:
         print(f"portico: error: {error}", file=sys.stderr)
         return 1
@@ -124,19 +132,23 @@ def _look_ahead(given: Sequence[str], flag: str) -> str:
     return str(first.parse_known_args(list(given))[0].value)
 
 
-async def _bench(parsed: argparse.Namespace, server_flags: Sequence[str]) -> int:
+async def _bench(parsed: argparse.Namespace, server_flags: Sequence[str], key: str | None) -> int:
     # Only here: it needs numpy, which a server can do without.
     from portico.bench.command import run_bench
 
     config = read_flags(parsed, BenchConfig)
+    if config.base_url and config.api_key is None:
+        config = replace(config, api_key=key)
     try:
         return await run_bench(parsed.task, config, server_flags, sys.stdout, sys.stderr)
     except (ValueError, OSError) as error:
         raise BenchFailed(str(error)) from error
 
 
-async def _serve(parsed: argparse.Namespace) -> None:
+async def _serve(parsed: argparse.Namespace, key: str | None) -> None:
     config = read_flags(parsed, ServerConfig)
+    keyring = read_keys(config.api_key, key, config.api_key_file)
+    config = replace(config, api_key=())
     engine_config = read_flags(parsed, ENGINE_CONFIGS[config.engine])
     checkpoint = find_checkpoint(parsed.model, config.served_model_name, config.revision)
     console = Console(sys.stderr)
@@ -144,4 +156,4 @@ async def _serve(parsed: argparse.Namespace) -> None:
         # Scripts that start MindIE Service wait for this line.
         console = Console(sys.stderr, lambda: print("Daemon start success!", flush=True))
         console.report(config.mindie_config, app.read_mindie_config(Path(config.mindie_config)).remarks)
-    await app.run(config, engine_config, checkpoint, console)
+    await app.run(config, engine_config, checkpoint, console, keyring)

@@ -74,6 +74,16 @@ class ServerConfig:
     drain_timeout: float = option(
         30.0, "time that running requests have left once the server is told to stop", metavar="SECONDS"
     )
+    api_key: tuple[str, ...] = option(
+        (),
+        "key that requests must have; may be given several times (better: PORTICO_API_KEY)",
+        metavar="KEY",
+        is_secret=True,
+    )
+    api_key_file: str | None = option(None, "TOML file of named keys with their limits", metavar="FILE")
+    allow_anonymous: bool = option(
+        False, "listen on addresses that other machines reach without asking for keys or certificates"
+    )
     tls_certificate: str | None = option(None, "certificate to serve HTTPS with, in PEM", metavar="FILE")
     tls_key: str | None = option(None, "key of the certificate", metavar="FILE")
     tls_client_ca: str | None = option(None, "authority that the certificates of clients must be from", metavar="FILE")

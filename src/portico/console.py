@@ -51,6 +51,7 @@ class Console:
         dialects: Sequence[Dialect],
         grpc_address: str | None = None,
         management_addresses: Sequence[str] = (),
+        key_names: Sequence[str] = (),
     ) -> None:
         """The server is ready: where it is, what it serves, how it is talked to."""
         model = status.model
@@ -66,12 +67,14 @@ class Console:
             lines.append(f"  gRPC      {grpc_address}")
         if management_addresses:
             lines.append(f"  managed   {' '.join(management_addresses)}")
+        lines.append(f"  keys      {', '.join(key_names) or 'none: everybody who can connect is served'}")
         for dialect in dialects:
             lines.append(f"  {dialect.name:<9} {' '.join(_shorten_paths(dialect))}")
         body = json.dumps(
             {"model": status.served.name, "messages": [{"role": "user", "content": "Hello!"}]}, ensure_ascii=False
         )
-        lines.append(f"Try: curl {address}/v1/chat/completions -H 'Content-Type: application/json' -d '{body}'")
+        key = "-H 'Authorization: Bearer KEY' " if key_names else ""
+        lines.append(f"Try: curl {address}/v1/chat/completions {key}-H 'Content-Type: application/json' -d '{body}'")
         self._stream.write("\n".join(lines) + "\n")
         self._stream.flush()
         self._on_ready()

@@ -36,6 +36,20 @@ def read_flags(arguments: argparse.Namespace, config: type[C], prefix: str = "")
         raise FlagError(str(error)) from error
 
 
+class _Gather(argparse.Action):
+    """A flag with several values, which may also be given several times; what is given replaces the default."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        before = getattr(namespace, self.dest)
+        setattr(namespace, self.dest, [*(() if before is self.default else before), *values])
+
+
 def _add_flag(group: argparse._ArgumentGroup, each: Field[Any], hint: Any, prefix: str) -> None:
     flag = "--" + (prefix + each.name).replace("_", "-")
     text = each.metadata["help"]
@@ -45,7 +59,9 @@ def _add_flag(group: argparse._ArgumentGroup, each: Field[Any], hint: Any, prefi
     if each.default not in (None, (), ""):
         text += " (default: %(default)s)"
     choices, metavar = each.metadata["choices"], each.metadata["metavar"]
-    extra: dict[str, Any] = {"nargs": "+"} if get_origin(hint) is tuple else {}
+    extra: dict[str, Any] = {}
+    if get_origin(hint) is tuple:
+        extra = {"action": _Gather, "nargs": 1 if each.metadata["is_secret"] else "+"}
     group.add_argument(
         flag,
         type=_value_type(hint),

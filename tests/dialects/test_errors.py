@@ -19,11 +19,15 @@ ERRORS: tuple[PorticoError, ...] = (
     errors.UnsupportedParameter("suffix", "`suffix` is not supported."),
     errors.PromptTooLong(600, None, 512),
     errors.PromptTooLong(500, 100, 512),
+    errors.Unauthorized(is_missing=True),
+    errors.Unauthorized(is_missing=False),
+    errors.Forbidden("The key `a` is not an operator's."),
     errors.UnknownModel("no/such", ("demo", "other")),
     errors.UnknownRoute("GET", "/nowhere"),
     errors.MethodNotAllowed("PUT", "/v1/models", ("GET", "HEAD")),
     errors.UnsupportedMediaType("text/plain"),
     errors.PayloadTooLarge(1000),
+    errors.QuotaExceeded("tokens", "The key `a` may use 5 tokens per minute.", retry_after=9),
     errors.Overloaded("The queue is full.", retry_after=3),
     errors.NotReady("The engine is loading.", retry_after=7),
     errors.TimedOut(12.5),
@@ -61,8 +65,17 @@ def test_refusal(name: str, profile: str | None, error: PorticoError) -> None:
 def test_when_to_try_again(name: str, profile: str | None) -> None:
     dialect = load_dialect(name, profile)
     for error in ERRORS:
-        if isinstance(error, errors.Overloaded | errors.NotReady | errors.QueueTimedOut):
+        if isinstance(error, errors.Overloaded | errors.NotReady | errors.QueueTimedOut | errors.QuotaExceeded):
             assert dialect.refuse(error).headers["Retry-After"] == str(error.retry_after)
+
+
+@pytest.mark.parametrize(("name", "profile"), PROFILES)
+def test_who_is_not_let_in(name: str, profile: str | None) -> None:
+    dialect = load_dialect(name, profile)
+    unauthorized = dialect.refuse(errors.Unauthorized(is_missing=True))
+    assert (unauthorized.status, unauthorized.headers["WWW-Authenticate"]) == (401, "Bearer")
+    assert dialect.refuse(errors.Forbidden("No.")).status == 403
+    assert dialect.refuse(errors.QuotaExceeded("requests", "No.")).status == 429
 
 
 @pytest.mark.parametrize(("name", "profile"), PROFILES)

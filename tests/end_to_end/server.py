@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,9 +38,9 @@ class RunningServer:
 
 
 @contextmanager
-def run_server(*arguments: str) -> Iterator[RunningServer]:
+def run_server(*arguments: str, environment: Mapping[str, str] | None = None) -> Iterator[RunningServer]:
     """Starts `portico serve` on a free port of the loopback address, and stops it in the end."""
-    process = start_process("serve", "--port", "0", "--grpc-port", "0", *arguments)
+    process = start_process("serve", "--port", "0", "--grpc-port", "0", *arguments, environment=environment)
     server = RunningServer(process)
     ready = threading.Event()
     reader = threading.Thread(target=_read, args=(server, ready), daemon=True)
@@ -61,12 +62,13 @@ def run_server(*arguments: str) -> Iterator[RunningServer]:
         process.stderr.close()
 
 
-def start_process(*arguments: str) -> subprocess.Popen[str]:
-    """Starts the `portico` command."""
+def start_process(*arguments: str, environment: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+    """Starts the `portico` command, with further variables of the environment."""
     return subprocess.Popen(
         [sys.executable, "-m", "portico", *arguments],
         stderr=subprocess.PIPE,
         text=True,
+        env={**os.environ, **(environment or {})},
         cwd=Path(__file__).parents[2],
     )
 

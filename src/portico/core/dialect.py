@@ -203,8 +203,9 @@ class Route:
         operation: what is done.
         claim: how its requests are recognised, where other dialects have the same path.
         refuse: how this path tells errors, where it is not the dialect's way; the request is complete by then.
-        is_for_operators: it is served only where the operator listens for management.
+        is_for_operators: it is served only where the operator listens for management, and only to keys of operators.
         needs_json_type: bodies must say that they are JSON, as the servers of this wire demand.
+        is_open: it needs no key, for it tells whether the server lives and nothing else.
     """
 
     method: str
@@ -214,6 +215,7 @@ class Route:
     refuse: Callable[[RawRequest, PorticoError], Reply] | None = None
     is_for_operators: bool = False
     needs_json_type: bool = False
+    is_open: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,14 @@ PorticoError
 │   │   └── InvalidGrammar       the form that an output shall have cannot be compiled
 │   ├── UnsupportedParameter     a known or unknown field that this server does not honour
 │   ├── PromptTooLong            prompt and requested output do not fit the context
+│   ├── Unauthorized             no key, or not a right one
+│   ├── Forbidden                the key, or the way that was taken, does not give access to this
 │   ├── UnknownModel             no such model is served
 │   ├── UnknownRoute             no such path
 │   ├── MethodNotAllowed         the path exists with other methods
 │   ├── UnsupportedMediaType     the body does not say that it is JSON
 │   └── PayloadTooLarge          the body is over the limit
+├── QuotaExceeded                the key's share is used up: try again later
 ├── Overloaded                   the waiting queue is full: try again later
 ├── NotReady                     the engine is loading or restarting: try again later
 ├── EngineFailure                the engine failed while working on this request
@@ -85,6 +88,22 @@ class PromptTooLong(RequestError):
         self.max_model_len = max_model_len
 
 
+class Unauthorized(RequestError):
+    """The request has no API key, several that differ, or one that is not known."""
+
+    def __init__(self, is_missing: bool) -> None:
+        super().__init__(
+            "No API key was given. Send it in the header `Authorization: Bearer KEY` or `x-api-key: KEY`."
+            if is_missing
+            else "The API key is not valid."
+        )
+        self.is_missing = is_missing
+
+
+class Forbidden(RequestError):
+    """Whoever asks is known, or need not be, but may not do this."""
+
+
 class UnknownModel(RequestError):
     """No model of that name is served."""
 
@@ -126,6 +145,15 @@ class PayloadTooLarge(RequestError):
     def __init__(self, max_bytes: int) -> None:
         super().__init__(f"The request body is larger than the limit of {max_bytes} bytes.")
         self.max_bytes = max_bytes
+
+
+class QuotaExceeded(PorticoError):
+    """A tenant has used its share of `kind` (`requests` or `tokens`); `retry_after` is a hint in seconds."""
+
+    def __init__(self, kind: str, message: str, retry_after: int = 1) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.retry_after = retry_after
 
 
 class Overloaded(PorticoError):

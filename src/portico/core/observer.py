@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from portico.core.errors import NotReady, Overloaded, RequestError
+from portico.core.errors import NotReady, Overloaded, QuotaExceeded, RequestError
 from portico.core.events import Delta, Event, Finished, FinishReason, Prefilled, Started
 
 
@@ -34,6 +34,7 @@ class RequestRecord:
         dialect: the name of the dialect, or empty for a path that none serves.
         route: the path as the dialect declares it, never as it was asked for, so that there are few of them.
         received_at: the request was read.
+        tenant: the name of whose key it came with; empty without keys.
         model: the name in the answer; empty until the request is admitted.
         is_streamed: the answer is sent as it comes.
         started_at: the request was admitted.
@@ -55,6 +56,7 @@ class RequestRecord:
     dialect: str
     route: str
     received_at: float = field(default_factory=time.perf_counter)
+    tenant: str = ""
     model: str = ""
     is_streamed: bool = False
     started_at: float | None = None
@@ -95,7 +97,7 @@ class RequestRecord:
 
     def fail(self, error: Exception) -> None:
         """Notes the error that ended the request; it was refused if nothing was begun and the client can act on it."""
-        is_refusal = isinstance(error, RequestError | Overloaded | NotReady) and self.started_at is None
+        is_refusal = isinstance(error, RequestError | QuotaExceeded | Overloaded | NotReady) and self.started_at is None
         self.outcome = Outcome.REFUSED if is_refusal else Outcome.FAILED
         self.error_kind = type(error).__name__
 

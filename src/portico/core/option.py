@@ -6,6 +6,18 @@ from dataclasses import field
 from typing import Any
 
 
-def option(default: Any, help: str, *, choices: tuple[str, ...] | None = None, metavar: str | None = None) -> Any:
-    """A dataclass field with the text of its command-line flag."""
-    return field(default=default, metadata={"help": help, "choices": choices, "metavar": metavar})
+def option(
+    default: Any,
+    help: str,
+    *,
+    choices: tuple[str, ...] | None = None,
+    metavar: str | None = None,
+    is_secret: bool = False,
+) -> Any:
+    """A dataclass field with the text of its command-line flag.
+
+    A secret one is left out where the configuration is shown, and its flag takes one value each time, so that it
+    swallows no other argument.
+    """
+    metadata = {"help": help, "choices": choices, "metavar": metavar, "is_secret": is_secret}
+    return field(default=default, repr=not is_secret, metadata=metadata)

@@ -72,11 +72,12 @@ class Watch:
 
 @dataclass(frozen=True, slots=True)
 class Procedure:
-    """One remote procedure, by the names of its service and of itself."""
+    """One remote procedure, by the names of its service and of itself; `is_open` as a route's."""
 
     service: str
     method: str
     operation: Generate | Describe | Converse | DescribeEach | Watch
+    is_open: bool = False
 
 
 @dataclass(frozen=True, slots=True)

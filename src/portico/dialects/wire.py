@@ -8,7 +8,17 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from portico.core.errors import InvalidParameter, MalformedRequest
+from portico.core.errors import (
+    InvalidParameter,
+    MalformedRequest,
+    MethodNotAllowed,
+    NotReady,
+    Overloaded,
+    PorticoError,
+    QueueTimedOut,
+    QuotaExceeded,
+    Unauthorized,
+)
 
 T = TypeVar("T")
 
@@ -29,6 +39,18 @@ class SchemaMismatch(InvalidParameter):
     def __init__(self, name: str, message: str, is_missing: bool) -> None:
         super().__init__(name, message)
         self.is_missing = is_missing
+
+
+def error_headers(error: PorticoError) -> dict[str, str]:
+    """What HTTP itself says of an error, in a header."""
+    match error:
+        case QuotaExceeded() | Overloaded() | NotReady() | QueueTimedOut():
+            return {"Retry-After": str(error.retry_after)}
+        case MethodNotAllowed():
+            return {"Allow": ", ".join(error.allowed)}
+        case Unauthorized():
+            return {"WWW-Authenticate": "Bearer"}
+    return {}
 
 
 def encode_json(value: Any) -> bytes:

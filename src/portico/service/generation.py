@@ -21,11 +21,13 @@ from portico.core.errors import NotReady, PorticoError, UnsupportedParameter
 from portico.core.events import Event, Prefilled, Started, Timings, Token
 from portico.core.model import ServedModel
 from portico.core.request import GenerationRequest
+from portico.core.tenant import ANONYMOUS, Tenant
 from portico.service.admission import Admission
 from portico.service.choice import ChoiceText, TokenReader
 from portico.service.clocks import Clocks, TimeLimits
 from portico.service.merge import merge
 from portico.service.preparation import Preparation
+from portico.service.quota import Quotas
 from portico.service.stoppable import Stoppable
 from portico.text.answer_format import PLAIN, AnswerFormat
 from portico.text.detokenizer import Detokenizer
@@ -44,7 +46,9 @@ class GenerationService:
         admission: Admission,
         answer_format: AnswerFormat = PLAIN,
         time_limits: TimeLimits | None = None,
+        quotas: Quotas | None = None,
     ) -> None:
+        self._quotas = quotas or Quotas()
         self._engine = engine
         self._tokenizer = tokenizer
         self._preparation = preparation
@@ -56,7 +60,9 @@ class GenerationService:
         self._running: set[_Answer] = set()
         self._broken_off: PorticoError | None = None
 
-    async def generate(self, request: GenerationRequest) -> AsyncGenerator[Sequence[Event], None]:
+    async def generate(
+        self, request: GenerationRequest, tenant: Tenant = ANONYMOUS
+    ) -> AsyncGenerator[Sequence[Event], None]:
         """The events of a request, in batches of what happened at the same time.
 
         The first batch is `Started` alone, given as soon as the request is checked and let in; an error before it
@@ -64,6 +70,7 @@ class GenerationService:
 
         Raises:
             RequestError: the request cannot be served as it is.
+            QuotaExceeded: the tenant has used its share.
             Overloaded: too many requests wait.
             NotReady: the engine takes no requests now.
             EngineFailure: the engine failed; what was given before stands.
@@ -79,19 +86,21 @@ class GenerationService:
             )
         if not self._engine.is_ready:
             raise NotReady("The model is not ready to serve; it is being loaded.")
-        with self._admission.admit(request.num_choices):
-            jobs = await self._prepare(request)
+        with self._admission.admit(request.num_choices), self._quotas.admit(tenant) as usage:
+            jobs = await self._prepare(_isolated(request, tenant))
             if self._broken_off is not None:
                 raise self._broken_off
+            usage.charge_prompt(sum(len(job.token_ids) for job in jobs))
             started_at = time.perf_counter()
             streams = self._start(jobs)
             answer = _Answer(request, jobs, streams, self._tokenizer, self._answer_format, started_at)
             async with aclosing(merge(streams)) as steps:
-                with self._watch(answer, request, received_at) as clocks:
+                with self._watch(answer, request, tenant, received_at) as clocks:
                     counts = tuple(len(job.token_ids) for job in jobs)
                     yield [Started(self._served.name, counts, started_at - received_at)]
                     clocks.resume()
                     async for position, token_events in steps:
+                        usage.num_output_tokens += _num_tokens(token_events)
                         events = [each for event in token_events for each in answer.feed(position, event)]
                         if events:
                             clocks.pause()
@@ -100,9 +109,9 @@ class GenerationService:
                 if stopped := answer.end():
                     yield stopped
 
-    def stop(self, client_id: str) -> bool:
-        """Ends the requests of that name where they are, as aborted; whether there was one."""
-        return self._stoppable.stop(client_id)
+    def stop(self, client_id: str, tenant: Tenant = ANONYMOUS) -> bool:
+        """Ends the tenant's requests of that name where they are, as aborted; whether there was one."""
+        return self._stoppable.stop(tenant.name, client_id)
 
     def break_off(self, error: PorticoError) -> None:
         """Ends all requests where they are with an error, and begins no more."""
@@ -111,13 +120,15 @@ class GenerationService:
             answer.break_off(error)
 
     @contextmanager
-    def _watch(self, answer: _Answer, request: GenerationRequest, received_at: float) -> Iterator[Clocks]:
+    def _watch(
+        self, answer: _Answer, request: GenerationRequest, tenant: Tenant, received_at: float
+    ) -> Iterator[Clocks]:
         """Lets an answer be stopped by its name, and broken off by its clocks or with all others, in the block."""
         limits = self._time_limits.shortened(request.timeout)
         clocks = Clocks(limits, received_at, answer.streams, answer.break_off)
         self._running.add(answer)
         try:
-            with self._stoppable.hold(request.client_id, answer.stop):
+            with self._stoppable.hold(tenant.name, request.client_id, answer.stop):
                 yield clocks
         finally:
             self._running.discard(answer)
@@ -131,6 +142,17 @@ class GenerationService:
     def _start(self, jobs: list[TokenJob]) -> list[TokenStream]:
         """Queues all jobs; `generate` of an engine fails for all of them or for none."""
         return [self._engine.generate(job) for job in jobs]
+
+
+def _isolated(request: GenerationRequest, tenant: Tenant) -> GenerationRequest:
+    """With the tenant's salt before the client's own, which divides what is the tenant's and opens nothing."""
+    if not tenant.cache_salt:
+        return request
+    return replace(request, cache_salt=f"{tenant.cache_salt}/{request.cache_salt}")
+
+
+def _num_tokens(events: Sequence[TokenEvent]) -> int:
+    return sum(len(event.token_ids) for event in events if isinstance(event, TokensGenerated))
 
 
 class _Answer:

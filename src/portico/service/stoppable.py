@@ -1,4 +1,4 @@
-"""Running requests by the names that their clients gave them."""
+"""Running requests by the names that their clients gave them, each tenant's for itself."""
 
 from __future__ import annotations
 
@@ -10,25 +10,26 @@ class Stoppable:
     """What can be stopped by name. Names need not be unique: all that have it are stopped."""
 
     def __init__(self) -> None:
-        self._running: dict[str, list[Callable[[], None]]] = {}
+        self._running: dict[tuple[str, str], list[Callable[[], None]]] = {}
 
     @contextmanager
-    def hold(self, name: str | None, stop: Callable[[], None]) -> Iterator[None]:
+    def hold(self, tenant: str, name: str | None, stop: Callable[[], None]) -> Iterator[None]:
         """Keeps the way to stop a request while it runs; without a name it cannot be stopped."""
         if name is None:
             yield
             return
-        self._running.setdefault(name, []).append(stop)
+        key = tenant, name
+        self._running.setdefault(key, []).append(stop)
         try:
             yield
         finally:
-            self._running[name].remove(stop)
-            if not self._running[name]:
-                del self._running[name]
+            self._running[key].remove(stop)
+            if not self._running[key]:
+                del self._running[key]
 
-    def stop(self, name: str) -> bool:
+    def stop(self, tenant: str, name: str) -> bool:
         """Stops what has the name; whether there was anything."""
-        found = tuple(self._running.get(name, ()))
+        found = tuple(self._running.get((tenant, name), ()))
         for stop in found:
             stop()
         return bool(found)

@@ -93,6 +93,8 @@ def access_fields(record: RequestRecord) -> dict[str, Any]:
         "route": record.route,
         "status": record.status,
     }
+    if record.tenant:
+        fields["key"] = record.tenant
     if record.error_kind:
         fields["error"] = record.error_kind
     if record.started_at is not None:

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from starlette.requests import Request
-from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, Router
-from starlette.types import ASGIApp
 
 from portico.web.endpoint import Context, Endpoint, NotFound
+from portico.web.page import Page, PageEndpoint
 from portico.web.routing import build_paths
-
-# A page of the operator: gives the body and its media type.
-Page = Callable[[], tuple[bytes, str]]
 
 
 def build_application(
@@ -21,7 +16,7 @@ def build_application(
     precedence: Mapping[tuple[str, str], Sequence[str]],
     pages: Mapping[str, Page],
     for_operators: bool = False,
-) -> ASGIApp:
+) -> Router:
     """Routes requests to their dialects; `pages` are paths that belong to no dialect.
 
     Routes that only operators may use are served with `for_operators`.
@@ -33,14 +28,6 @@ def build_application(
     # Starlette takes the first match, so a path stands before those that match more: literal ones first, greedy ones
     # last, and of two greedy ones the longer first.
     paths.sort(key=lambda each: (":path}" in each.path, "{" in each.path, -len(each.path)))
-    routes: list[BaseRoute] = [Route(path, _serve_page(page), methods=["GET"]) for path, page in pages.items()]
+    routes: list[BaseRoute] = [Route(path, PageEndpoint(context, path, page)) for path, page in pages.items()]
     routes.extend(Route(each.path, Endpoint(context, each)) for each in paths)
     return Router(routes, redirect_slashes=False, default=NotFound(context))
-
-
-def _serve_page(page: Page) -> Callable[[Request], Response]:
-    def serve(request: Request) -> Response:
-        body, media_type = page()
-        return Response(body, headers={"content-type": media_type})
-
-    return serve

@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
@@ -33,8 +33,10 @@ from portico.core.events import Event, fold
 from portico.core.model import ServerLimits, ServerStatus
 from portico.core.observer import Observer, RequestRecord
 from portico.core.request import DetokenizeRequest, GenerationRequest, TokenizeRequest
+from portico.core.tenant import Tenant
 from portico.core.tokens import Tokenized
 from portico.web.body import ClientLeft, read_body, wait_until_client_leaves
+from portico.web.guard import Access, Guard
 from portico.web.media_type import check_media_type
 from portico.web.routing import Candidate, SharedPath, UnclaimedBody, find_dialect
 from portico.web.sender import Sender
@@ -48,17 +50,17 @@ _MAX_SILENCE = 15.0
 class Generator(Protocol):
     """What the web layer asks of the service."""
 
-    def generate(self, request: GenerationRequest) -> AsyncGenerator[Sequence[Event], None]: ...
+    def generate(self, request: GenerationRequest, tenant: Tenant) -> AsyncGenerator[Sequence[Event], None]: ...
 
-    def stop(self, client_id: str) -> bool: ...
+    def stop(self, client_id: str, tenant: Tenant) -> bool: ...
 
 
 class Converter(Protocol):
     """What it asks of the service beside it, which generates nothing."""
 
-    async def tokenize(self, request: TokenizeRequest) -> Tokenized: ...
+    async def tokenize(self, request: TokenizeRequest, tenant: Tenant) -> Tokenized: ...
 
-    async def detokenize(self, request: DetokenizeRequest) -> str: ...
+    async def detokenize(self, request: DetokenizeRequest, tenant: Tenant) -> str: ...
 
 
 class Stopper(Protocol):
@@ -86,6 +88,7 @@ class Context:
     limits: ServerLimits
     max_body_bytes: int
     stopper: Stopper | None = None
+    guard: Guard = field(default_factory=Guard)
 
 
 class Endpoint:
@@ -105,6 +108,8 @@ class Endpoint:
         refuse: Callable[[PorticoError], Reply] = dialect.refuse
         record = RequestRecord(request_id, dialect.name, self._path.path)
         try:
+            tenant = self._context.guard.admit(scope["headers"], self._path.access(method))
+            record.tenant = tenant.name
             if method not in self._path.candidates:
                 raise MethodNotAllowed(method, scope["path"], self._path.methods)
             body = await read_body(scope, receive, self._context.max_body_bytes)
@@ -116,7 +121,7 @@ class Endpoint:
             raw = self._describe_request(scope, method, request_id, body)
             refuse = partial(chosen.route.refuse, raw) if chosen.route.refuse else chosen.dialect.refuse
             check_media_type(raw.headers, chosen.route)
-            await _unless_client_leaves(receive, self._answer(chosen, raw, sender, record))
+            await _unless_client_leaves(receive, self._answer(chosen, raw, tenant, sender, record))
         except ClientLeft:
             record.cancel()
         except PorticoError as error:
@@ -143,29 +148,32 @@ class Endpoint:
             limits=self._context.limits,
         )
 
-    async def _answer(self, chosen: Candidate, raw: RawRequest, sender: Sender, record: RequestRecord) -> None:
+    async def _answer(
+        self, chosen: Candidate, raw: RawRequest, tenant: Tenant, sender: Sender, record: RequestRecord
+    ) -> None:
         match chosen.route.operation:
             case Describe(describe):
                 await sender.reply(describe(raw, self._context.get_status()))
             case Tokenize(decode):
                 tokenizing = decode(raw)
-                await sender.reply(tokenizing.reply(await self._context.converter.tokenize(tokenizing.request)))
+                await sender.reply(tokenizing.reply(await self._context.converter.tokenize(tokenizing.request, tenant)))
             case Detokenize(decode):
                 detokenizing = decode(raw)
-                await sender.reply(detokenizing.reply(await self._context.converter.detokenize(detokenizing.request)))
+                text = await self._context.converter.detokenize(detokenizing.request, tenant)
+                await sender.reply(detokenizing.reply(text))
             case Stop(decode):
                 stopping = decode(raw)
-                await sender.reply(stopping.reply(self._context.generator.stop(stopping.client_id)))
+                await sender.reply(stopping.reply(self._context.generator.stop(stopping.client_id, tenant)))
             case Shutdown(decode):
                 shutdown = decode(raw)
                 assert self._context.stopper is not None
                 await sender.reply(shutdown.reply(await self._context.stopper.stop(shutdown.is_forced)))
             case Generate(decode):
-                await self._generate(decode(raw), sender, record)
+                await self._generate(decode(raw), tenant, sender, record)
 
-    async def _generate(self, exchange: Exchange, sender: Sender, record: RequestRecord) -> None:
+    async def _generate(self, exchange: Exchange, tenant: Tenant, sender: Sender, record: RequestRecord) -> None:
         record.is_streamed = exchange.request.stream
-        async with aclosing(self._context.generator.generate(exchange.request)) as batches:
+        async with aclosing(self._context.generator.generate(exchange.request, tenant)) as batches:
             if exchange.request.stream:
                 await self._stream(exchange, batches, sender, record)
             else:
@@ -221,7 +229,12 @@ class NotFound:
         sender = Sender(send, request_id, has_body=scope["method"] != "HEAD")
         dialect = find_dialect(self._context.dialects, scope["path"])
         record = RequestRecord(request_id, dialect.name, "")
-        error = UnknownRoute(scope["method"], scope["path"])
+        error: PorticoError = UnknownRoute(scope["method"], scope["path"])
+        try:
+            # Whoever has no key learns nothing of which paths there are.
+            record.tenant = self._context.guard.admit(scope["headers"], Access.KEY).name
+        except PorticoError as refusal:
+            error = refusal
         record.fail(error)
         await sender.reply(dialect.refuse(error))
         record.end(sender.status, self._context.observer)

@@ -17,7 +17,9 @@ from portico.core.errors import EngineFailure, PorticoError
 from portico.core.events import Event, fold
 from portico.core.observer import RequestRecord
 from portico.core.rpc import Converse, DescribeEach, MessageEncoder, Procedure, RpcDialect, RpcRefusal, Watch
+from portico.core.tenant import Tenant
 from portico.web.endpoint import Context
+from portico.web.guard import Access
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +47,7 @@ class Caller:
         self._stopping = stopping
         self._dialect = dialect
         self._operation = procedure.operation
+        self._access = Access.OPEN if procedure.is_open else Access.KEY
         self._route = f"/{procedure.service}/{procedure.method}"
 
     def handler(self) -> Any:
@@ -63,19 +66,20 @@ class Caller:
         raw = self._describe_request(body, call)
         try:
             with self._recorded(raw.request_id) as record:
-                return await self._answer_message(raw, record)
+                tenant = self._admit(call, record)
+                return await self._answer_message(raw, tenant, record)
         except _Refused as error:
             await _abort(call, error.refusal)
             raise
 
-    async def _answer_message(self, raw: RawRequest, record: RequestRecord) -> bytes:
+    async def _answer_message(self, raw: RawRequest, tenant: Tenant, record: RequestRecord) -> bytes:
         operation = self._operation
         if isinstance(operation, Describe):
             return operation.describe(raw, self._context.get_status()).body
         assert isinstance(operation, Generate)
         exchange = operation.decode(raw)
         events: list[Event] = []
-        async with aclosing(self._context.generator.generate(exchange.request)) as batches:
+        async with aclosing(self._context.generator.generate(exchange.request, tenant)) as batches:
             async for batch in batches:
                 record.observe(batch, self._context.observer)
                 events.extend(batch)
@@ -87,15 +91,15 @@ class Caller:
         The tasks belong to the call: when the client cancels it, so are they.
         """
         assert isinstance(self._operation, Converse)
-        conversation = _Conversation(
-            call, ends_on_error=self._operation.ends_on_error(self._describe_request(b"", call))
-        )
+        whole = self._describe_request(b"", call)
+        conversation = _Conversation(call, ends_on_error=self._operation.ends_on_error(whole))
         refusal: RpcRefusal | None = None
         try:
+            tenant = self._admit_conversation(call, whole.request_id)
             async with asyncio.TaskGroup() as tasks:
                 async for body in bodies:
                     raw = self._describe_request(body, call)
-                    tasks.create_task(self._reply(self._operation, raw, conversation))
+                    tasks.create_task(self._reply(self._operation, raw, tenant, conversation))
         except* _Refused as group:
             # Raised here, what ends the call would be in a group too, and the library would not know it.
             refusal = _first_refusal(group).refusal
@@ -106,6 +110,7 @@ class Caller:
         """One message for each that comes, one after another."""
         assert isinstance(self._operation, DescribeEach)
         try:
+            self._admit_conversation(call, self._describe_request(b"", call).request_id)
             async for body in bodies:
                 raw = self._describe_request(body, call)
                 with self._recorded(raw.request_id):
@@ -118,7 +123,8 @@ class Caller:
         assert isinstance(self._operation, Watch)
         raw = self._describe_request(body, call)
         try:
-            with self._recorded(raw.request_id):
+            with self._recorded(raw.request_id) as record:
+                self._admit(call, record)
                 told: bytes | None = None
                 while not self._stopping.is_set():
                     message = self._operation.describe(raw, self._context.get_status()).body
@@ -129,14 +135,15 @@ class Caller:
         except _Refused as error:
             await _abort(call, error.refusal)
 
-    async def _reply(self, operation: Converse, raw: RawRequest, conversation: _Conversation) -> None:
+    async def _reply(self, operation: Converse, raw: RawRequest, tenant: Tenant, conversation: _Conversation) -> None:
         """All messages for one; an error is one of them, unless the client wants the call to end with it."""
         encoder: MessageEncoder | None = None
         try:
             with self._recorded(raw.request_id) as record:
+                record.tenant = tenant.name
                 record.is_streamed = True
                 exchange = operation.decode(raw)
-                async with aclosing(self._context.generator.generate(exchange.request)) as batches:
+                async with aclosing(self._context.generator.generate(exchange.request, tenant)) as batches:
                     encoder = exchange.encoder()
                     async for batch in batches:
                         record.observe(batch, self._context.observer)
@@ -146,6 +153,26 @@ class Caller:
                 raise
             cause = error.__cause__ if isinstance(error.__cause__, PorticoError) else _our_failure()
             await conversation.write(encoder.fail(cause) if encoder else [operation.refuse(raw, cause)])
+
+    def _admit(self, call: Any, record: RequestRecord) -> Tenant:
+        tenant = self._context.guard.admit(read_metadata(call), self._access)
+        record.tenant = tenant.name
+        return tenant
+
+    def _admit_conversation(self, call: Any, request_id: str) -> Tenant:
+        """A refusal is a record of its own; what follows an admission has one for each message.
+
+        Raises:
+            _Refused: whoever calls is not let in.
+        """
+        record = RequestRecord(request_id, self._dialect.name, self._route)
+        try:
+            return self._admit(call, record)
+        except PorticoError as error:
+            record.fail(error)
+            refusal = self._dialect.refuse(error)
+            record.end(refusal.http_status, self._context.observer)
+            raise _Refused(refusal) from error
 
     @contextmanager
     def _recorded(self, request_id: str) -> Iterator[RequestRecord]:
@@ -188,6 +215,32 @@ class Caller:
             received_at=time.time(),
             limits=self._context.limits,
         )
+
+
+class UnknownProcedures(grpc.GenericRpcHandler):  # type: ignore[misc]
+    """Answers the calls of procedures that are not there: without a key as those that are."""
+
+    def __init__(self, context: Context, dialect: RpcDialect) -> None:
+        self._context = context
+        self._dialect = dialect
+
+    def service(self, handler_call_details: Any) -> Any:
+        """What the gRPC library calls when nothing before has answered."""
+        return grpc.stream_stream_rpc_method_handler(self._refuse)
+
+    async def _refuse(self, bodies: AsyncIterator[bytes], call: Any) -> None:
+        try:
+            self._context.guard.admit(read_metadata(call), Access.KEY)
+        except PorticoError as error:
+            refusal = self._dialect.refuse(error)
+            await call.abort(grpc.StatusCode[refusal.status], refusal.message)
+        await call.abort(grpc.StatusCode.UNIMPLEMENTED, "There is no such procedure.")
+
+
+def read_metadata(call: Any) -> Iterator[tuple[bytes, bytes]]:
+    """What a call brings as headers."""
+    for name, value in call.invocation_metadata() or ():
+        yield name.encode(), value.encode() if isinstance(value, str) else value
 
 
 class _Conversation:

@@ -14,7 +14,7 @@ import grpc.aio
 
 from portico.core.rpc import RpcDialect
 from portico.web.endpoint import Context
-from portico.web.grpc_call import Caller
+from portico.web.grpc_call import Caller, UnknownProcedures
 from portico.web.server import LAST_BYTES_TIMEOUT, AddressInUse, Tls
 
 # Framing and names around the largest body.
@@ -37,6 +37,7 @@ async def serve_procedures(
     server = grpc.aio.server(options=_options(context.max_body_bytes))
     for dialect in dialects:
         server.add_generic_rpc_handlers(_handlers(context, dialect, stopping))
+    server.add_generic_rpc_handlers([UnknownProcedures(context, dialects[0])])
     reserved.close()
     try:
         _listen(server, f"[{host}]:{port}" if reserved.family == socket.AF_INET6 else f"{host}:{port}", tls)

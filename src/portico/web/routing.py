@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from portico.core.dialect import Dialect, Route
 from portico.core.errors import InvalidParameter
+from portico.web.guard import Access
 
 
 class RouteConflict(Exception):
@@ -32,6 +33,13 @@ class SharedPath:
     def methods(self) -> tuple[str, ...]:
         """The methods that are answered."""
         return tuple(self.candidates)
+
+    def access(self, method: str) -> Access:
+        """What a method of the path asks for; one that is not answered asks for a key too, so that it tells nothing."""
+        routes = [candidate.route for candidate in self.candidates.get(method, ())]
+        if any(route.is_for_operators for route in routes):
+            return Access.OPERATOR
+        return Access.OPEN if routes and all(route.is_open for route in routes) else Access.KEY
 
     def choose(self, method: str, body: bytes) -> Candidate:
         """The first candidate that recognises the body; the last one must refuse what fits none.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from portico.core.dialect import Reply
 from portico.core.errors import (
     EngineFailure,
+    Forbidden,
     MethodNotAllowed,
     NotReady,
     Overloaded,
@@ -12,8 +13,10 @@ from portico.core.errors import (
     PorticoError,
     PromptTooLong,
     QueueTimedOut,
+    QuotaExceeded,
     RequestError,
     TimedOut,
+    Unauthorized,
     UnknownModel,
     UnknownRoute,
     UnsupportedMediaType,
@@ -23,11 +26,14 @@ from portico.dialects import wire
 _TABLE: dict[type[PorticoError], tuple[int, str]] = {
     RequestError: (422, "Input Validation Error"),
     PromptTooLong: (424, "Generation Error"),
+    Unauthorized: (401, "Unauthorized"),
+    Forbidden: (403, "Forbidden"),
     UnknownModel: (404, "NotFoundError"),
     UnknownRoute: (404, "NotFoundError"),
     MethodNotAllowed: (405, "Method Not Allowed"),
     UnsupportedMediaType: (415, "Input Validation Error"),
     PayloadTooLarge: (413, "Input Validation Error"),
+    QuotaExceeded: (429, "Too Many Requests"),
     Overloaded: (503, "Service Unavailable"),
     NotReady: (503, "Service Unavailable"),
     QueueTimedOut: (503, "Service Unavailable"),
@@ -40,13 +46,7 @@ _TABLE: dict[type[PorticoError], tuple[int, str]] = {
 def refuse(error: PorticoError) -> Reply:
     """The error as a whole answer."""
     status, _ = _row(error)
-    headers = {}
-    match error:
-        case MethodNotAllowed():
-            headers = {"Allow": ", ".join(error.allowed)}
-        case Overloaded() | NotReady() | QueueTimedOut():
-            headers = {"Retry-After": str(error.retry_after)}
-    return Reply(status, encode(error), headers=headers)
+    return Reply(status, encode(error), headers=wire.error_headers(error))
 
 
 def encode(error: PorticoError) -> bytes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from portico.core.dialect import Reply
 from portico.core.errors import (
     EngineFailure,
+    Forbidden,
     InvalidParameter,
     MalformedRequest,
     MethodNotAllowed,
@@ -18,7 +19,9 @@ from portico.core.errors import (
     PorticoError,
     PromptTooLong,
     QueueTimedOut,
+    QuotaExceeded,
     TimedOut,
+    Unauthorized,
     UnknownModel,
     UnknownRoute,
     UnsupportedMediaType,
@@ -35,11 +38,14 @@ _TABLE: dict[type[PorticoError], tuple[int, str, str | None]] = {
     InvalidParameter: (400, _REQUEST, "invalid_value"),
     UnsupportedParameter: (400, _REQUEST, "unsupported_parameter"),
     PromptTooLong: (400, _REQUEST, "context_length_exceeded"),
+    Unauthorized: (401, _REQUEST, "invalid_api_key"),
+    Forbidden: (403, _REQUEST, None),
     UnknownModel: (404, _REQUEST, "model_not_found"),
     UnknownRoute: (404, _REQUEST, "unknown_url"),
     MethodNotAllowed: (405, _REQUEST, "method_not_supported"),
     UnsupportedMediaType: (415, _REQUEST, "unsupported_media_type"),
     PayloadTooLarge: (413, _REQUEST, "request_too_large"),
+    QuotaExceeded: (429, "rate_limit_error", "rate_limit_exceeded"),
     Overloaded: (429, "rate_limit_error", "rate_limit_exceeded"),
     NotReady: (503, _SERVER, "service_unavailable"),
     QueueTimedOut: (503, _SERVER, "service_unavailable"),
@@ -52,7 +58,7 @@ _TABLE: dict[type[PorticoError], tuple[int, str, str | None]] = {
 def refuse(error: PorticoError) -> Reply:
     """The answer to a request that failed before its answer began."""
     status, _, _ = _row(error)
-    return Reply(status, encode_error(error), headers=_headers(error))
+    return Reply(status, encode_error(error), headers=wire.error_headers(error))
 
 
 def encode_error(error: PorticoError) -> bytes:
@@ -79,12 +85,3 @@ def _param(error: PorticoError) -> str | None:
         case UnknownModel():
             return "model"
     return None
-
-
-def _headers(error: PorticoError) -> dict[str, str]:
-    match error:
-        case Overloaded() | NotReady() | QueueTimedOut():
-            return {"Retry-After": str(error.retry_after)}
-        case MethodNotAllowed():
-            return {"Allow": ", ".join(error.allowed)}
-    return {}

@@ -37,7 +37,7 @@ def _routes(profile: Profile) -> Iterator[Route]:
     yield post("/tokenize", Tokenize(partial(tokens.decode_tokenize, profile=profile)), _CLAIM)
     yield post("/chat_tokenize", Tokenize(tokens.decode_chat_tokenize))
     for path in ("/", "/health", "/ping"):
-        yield Route("GET", path, _HEALTH)
+        yield Route("GET", path, _HEALTH, is_open=True)
     yield Route("GET", "/info", Describe(partial(metadata.describe_info, profile=profile)))
 
 

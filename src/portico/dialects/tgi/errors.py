@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from portico.core.dialect import RawRequest, Reply
 from portico.core.errors import (
     EngineFailure,
+    Forbidden,
     InvalidGrammar,
     MalformedRequest,
     MethodNotAllowed,
@@ -16,8 +17,10 @@ from portico.core.errors import (
     PorticoError,
     PromptTooLong,
     QueueTimedOut,
+    QuotaExceeded,
     RequestError,
     TimedOut,
+    Unauthorized,
     UnknownModel,
     UnknownRoute,
     UnsupportedMediaType,
@@ -39,6 +42,7 @@ class _Row:
 _TABLE: dict[type[PorticoError], _Row] = {
     RequestError: _Row(422, "validation", "Input validation error: "),
     UnknownModel: _Row(404, "not_found"),
+    QuotaExceeded: _Row(429, "overloaded"),
     Overloaded: _Row(429, "overloaded", "Model is overloaded: "),
     NotReady: _Row(503, "healthcheck"),
     EngineFailure: _Row(424, "generation", "Request failed during generation: "),
@@ -49,11 +53,14 @@ _TABLE: dict[type[PorticoError], _Row] = {
 _MINDIE: dict[type[PorticoError], _Row] = {
     RequestError: _Row(422, "Input Validation Error"),
     PromptTooLong: _Row(424, "Generation Error"),
+    Unauthorized: _Row(401, "Unauthorized"),
+    Forbidden: _Row(403, "Forbidden"),
     UnknownModel: _Row(404, "NotFoundError"),
     UnknownRoute: _Row(404, "NotFoundError"),
     MethodNotAllowed: _Row(405, "Method Not Allowed"),
     UnsupportedMediaType: _Row(415, "Input Validation Error"),
     PayloadTooLarge: _Row(413, "Input Validation Error"),
+    QuotaExceeded: _Row(429, "Too Many Requests"),
     Overloaded: _Row(503, "Service Unavailable"),
     NotReady: _Row(503, "Service Unavailable"),
     QueueTimedOut: _Row(503, "Service Unavailable"),
@@ -66,6 +73,8 @@ _BEFORE_STREAM = (
     UnknownRoute,
     MethodNotAllowed,
     UnsupportedMediaType,
+    Unauthorized,
+    Forbidden,
     PayloadTooLarge,
 )
 
@@ -77,15 +86,19 @@ def refuse(error: PorticoError) -> Reply:
             return _text(400, f"Failed to parse the request body as JSON: {error}")
         case wire.SchemaMismatch():
             return _text(422, f"Failed to deserialize the JSON body into the target type: {error}")
+        case Unauthorized() | Forbidden():
+            # Without a type, as TGI's has no body at all: clients then go by the status.
+            status = 401 if isinstance(error, Unauthorized) else 403
+            return Reply(status, wire.encode_json({"error": str(error)}), headers=wire.error_headers(error))
         case UnknownRoute():
             return _text(404, str(error))
         case MethodNotAllowed():
-            return _text(405, str(error), {"Allow": ", ".join(error.allowed)})
+            return _text(405, str(error), wire.error_headers(error))
         case UnsupportedMediaType():
             return _text(415, f"Expected request with `Content-Type: application/json`: {error}")
         case PayloadTooLarge():
             return _text(413, f"Failed to buffer the request body: {error}")
-    return Reply(_row(error).status, encode(error), headers=_headers(error))
+    return Reply(_row(error).status, encode(error), headers=wire.error_headers(error))
 
 
 def refuse_in_stream(error: PorticoError) -> Reply:
@@ -117,8 +130,7 @@ def encode(error: PorticoError) -> bytes:
 
 def refuse_mindie(error: PorticoError) -> Reply:
     """MindIE's pair of a sentence and a type."""
-    headers = {"Allow": ", ".join(error.allowed)} if isinstance(error, MethodNotAllowed) else _headers(error)
-    return Reply(_row(error, _MINDIE).status, encode_mindie(error), headers=headers)
+    return Reply(_row(error, _MINDIE).status, encode_mindie(error), headers=wire.error_headers(error))
 
 
 def encode_mindie(error: PorticoError) -> bytes:
@@ -152,10 +164,6 @@ def _sentence(error: PorticoError) -> str:
         f"`inputs` tokens + `max_new_tokens` must be <= {error.max_model_len}. "
         f"Given: {error.num_prompt_tokens} `inputs` tokens and {error.max_tokens} `max_new_tokens`"
     )
-
-
-def _headers(error: PorticoError) -> dict[str, str]:
-    return {"Retry-After": str(error.retry_after)} if isinstance(error, Overloaded | NotReady | QueueTimedOut) else {}
 
 
 def _object(sentence: str, error_type: str) -> bytes:

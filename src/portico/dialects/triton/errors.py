@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from portico.core.dialect import Reply
 from portico.core.errors import (
+    Forbidden,
     MethodNotAllowed,
     NotReady,
     Overloaded,
@@ -18,8 +19,10 @@ from portico.core.errors import (
     PorticoError,
     PromptTooLong,
     QueueTimedOut,
+    QuotaExceeded,
     RequestError,
     TimedOut,
+    Unauthorized,
     UnknownModel,
     UnknownRoute,
     UnsupportedMediaType,
@@ -73,6 +76,8 @@ class ErrorTable:
 TRITON = ErrorTable(
     {
         RequestError: (400, None),
+        Unauthorized: (401, None),
+        Forbidden: (403, None),
         UnknownModel: (404, None),
         UnknownVersion: (404, None),
         UnknownRoute: (404, None),
@@ -83,6 +88,7 @@ TRITON = ErrorTable(
         SharedMemoryDisabled: (501, None),
         RepositoryUnsupported: (501, None),
         SettingRefused: (501, None),
+        QuotaExceeded: (429, None),
         Overloaded: (503, None),
         NotReady: (503, None),
         TimedOut: (503, None),
@@ -93,6 +99,8 @@ MINDIE = ErrorTable(
     {
         RequestError: (422, "Input Validation Error"),
         PromptTooLong: (424, "Generation Error"),
+        Unauthorized: (401, "Unauthorized"),
+        Forbidden: (403, "Forbidden"),
         UnknownModel: (404, "NotFoundError"),
         UnknownVersion: (404, "NotFoundError"),
         UnknownRoute: (404, "NotFoundError"),
@@ -100,6 +108,7 @@ MINDIE = ErrorTable(
         UnsupportedMediaType: (415, "Input Validation Error"),
         ModelControlRefused: (503, "Service Unavailable"),
         PayloadTooLarge: (413, "Input Validation Error"),
+        QuotaExceeded: (429, "Too Many Requests"),
         Overloaded: (503, "Service Unavailable"),
         NotReady: (503, "Service Unavailable"),
         QueueTimedOut: (503, "Service Unavailable"),
@@ -146,11 +155,6 @@ def describe(error: PorticoError) -> str:
 
 
 def _headers(error: PorticoError) -> dict[str, str]:
-    match error:
-        case MethodNotAllowed():
-            return {"Allow": ", ".join(error.allowed)}
-        case UnsupportedEncoding():
-            return {"Accept-Encoding": "gzip, deflate"}
-        case Overloaded() | NotReady() | QueueTimedOut():
-            return {"Retry-After": str(error.retry_after)}
-    return {}
+    if isinstance(error, UnsupportedEncoding):
+        return {"Accept-Encoding": "gzip, deflate"}
+    return wire.error_headers(error)

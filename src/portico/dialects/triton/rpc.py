@@ -25,8 +25,11 @@ from portico.dialects.triton.reflection import Reflection
 # What the statuses of HTTP are called here.
 _STATUSES = {
     400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
     404: "NOT_FOUND",
     405: "UNIMPLEMENTED",
+    429: "RESOURCE_EXHAUSTED",
     500: "INTERNAL",
     501: "UNIMPLEMENTED",
     503: "UNAVAILABLE",
@@ -59,7 +62,7 @@ def _procedures(decoder: Decoder, messages: Messages) -> Iterator[Procedure]:
     infer = InferMessages(decoder, messages)
     for method, answer in _ANSWERS.items():
         describe = Describe(_describe(messages, f"{method}Request", f"{method}Response", answer))
-        yield Procedure(INFERENCE_SERVICE, method, describe)
+        yield Procedure(INFERENCE_SERVICE, method, describe, is_open=method in ("ServerLive", "ServerReady"))
     for method, describe_method in _WITHOUT_MESSAGES.items():
         yield Procedure(INFERENCE_SERVICE, method, Describe(describe_method))
     yield Procedure(INFERENCE_SERVICE, "ModelInfer", Generate(infer.decode_unary))
@@ -69,9 +72,9 @@ def _procedures(decoder: Decoder, messages: Messages) -> Iterator[Procedure]:
         Converse(infer.decode_streamed, infer.refuse_streamed, infer.ends_on_error),
     )
     check = _describe(messages, "HealthCheckRequest", "HealthCheckResponse", _check_health)
-    yield Procedure(HEALTH_SERVICE, "Check", Describe(check))
+    yield Procedure(HEALTH_SERVICE, "Check", Describe(check), is_open=True)
     watch = _describe(messages, "HealthCheckRequest", "HealthCheckResponse", _watch_health)
-    yield Procedure(HEALTH_SERVICE, "Watch", Watch(watch))
+    yield Procedure(HEALTH_SERVICE, "Watch", Watch(watch), is_open=True)
     for service in (REFLECTION_SERVICE, OLDER_REFLECTION_SERVICE):
         yield Procedure(service, "ServerReflectionInfo", DescribeEach(Reflection(messages).describe))
 

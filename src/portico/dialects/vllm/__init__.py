@@ -60,9 +60,9 @@ def dialect(profile: Profile = UPSTREAM) -> Dialect:
             ),
             Route("POST", "/detokenize", Detokenize(decode_detokenize), needs_json_type=True),
             Route("GET", "/load", Describe(load)),
-            Route("GET", "/health", Describe(health)),
-            Route("GET", "/ping", Describe(health)),
-            Route("POST", "/ping", Describe(health)),
+            Route("GET", "/health", Describe(health), is_open=True),
+            Route("GET", "/ping", Describe(health), is_open=True),
+            Route("POST", "/ping", Describe(health), is_open=True),
             Route("GET", "/version", Describe(version)),
         ),
     )

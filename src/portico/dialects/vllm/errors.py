@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from portico.core.dialect import Reply
 from portico.core.errors import (
     EngineFailure,
+    Forbidden,
     InvalidParameter,
     MalformedRequest,
     MethodNotAllowed,
@@ -19,7 +20,9 @@ from portico.core.errors import (
     PorticoError,
     PromptTooLong,
     QueueTimedOut,
+    QuotaExceeded,
     TimedOut,
+    Unauthorized,
     UnknownModel,
     UnknownRoute,
     UnsupportedMediaType,
@@ -37,11 +40,14 @@ _UPSTREAM: _Table = {
     InvalidParameter: _BAD_REQUEST,
     UnsupportedParameter: _BAD_REQUEST,
     PromptTooLong: _BAD_REQUEST,
+    Unauthorized: (401, "UnauthorizedError"),
+    Forbidden: (403, "ForbiddenError"),
     UnknownModel: (404, "NotFoundError"),
     UnknownRoute: (404, "NotFoundError"),
     MethodNotAllowed: (405, "MethodNotAllowedError"),
     UnsupportedMediaType: _BAD_REQUEST,
     PayloadTooLarge: (413, "PayloadTooLargeError"),
+    QuotaExceeded: (429, "TooManyRequestsError"),
     Overloaded: _BUSY,
     NotReady: _BUSY,
     QueueTimedOut: _BUSY,
@@ -58,11 +64,14 @@ _MINDIE: _Table = {
     InvalidParameter: _INVALID,
     UnsupportedParameter: _INVALID,
     PromptTooLong: _INVALID,
+    Unauthorized: (401, "Unauthorized"),
+    Forbidden: (403, "Forbidden"),
     UnknownModel: _INVALID,
     UnknownRoute: (404, "NotFoundError"),
     MethodNotAllowed: (405, "Input Validation Error"),
     UnsupportedMediaType: (415, "Input Validation Error"),
     PayloadTooLarge: (413, "Input Validation Error"),
+    QuotaExceeded: (429, "Too Many Requests"),
     Overloaded: _UNAVAILABLE,
     NotReady: _UNAVAILABLE,
     QueueTimedOut: _UNAVAILABLE,
@@ -76,13 +85,13 @@ def refuse_upstream(error: PorticoError) -> Reply:
     """vLLM's error object."""
     status, kind = _row(_UPSTREAM, error)
     content = {"message": str(error), "type": kind, "param": _param(error), "code": status}
-    return Reply(status, wire.encode_json({"error": content}), headers=_headers(error))
+    return Reply(status, wire.encode_json({"error": content}), headers=wire.error_headers(error))
 
 
 def refuse_mindie(error: PorticoError) -> Reply:
     """MindIE's pair of a sentence and a type."""
     status, kind = _row(_MINDIE, error)
-    return Reply(status, wire.encode_json({"error": str(error), "error_type": kind}), headers=_headers(error))
+    return Reply(status, wire.encode_json({"error": str(error), "error_type": kind}), headers=wire.error_headers(error))
 
 
 def _row(table: _Table, error: PorticoError) -> tuple[int, str]:
@@ -96,12 +105,3 @@ def _param(error: PorticoError) -> str | None:
         case UnknownModel():
             return "model"
     return None
-
-
-def _headers(error: PorticoError) -> dict[str, str]:
-    match error:
-        case Overloaded() | NotReady() | QueueTimedOut():
-            return {"Retry-After": str(error.retry_after)}
-        case MethodNotAllowed():
-            return {"Allow": ", ".join(error.allowed)}
-    return {}

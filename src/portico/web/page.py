@@ -1,0 +1,45 @@
+"""Paths that belong to no dialect: the operator's own pages."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+
+from starlette.types import Receive, Scope, Send
+
+from portico.core.dialect import Reply
+from portico.core.errors import MethodNotAllowed, PorticoError
+from portico.core.observer import RequestRecord
+from portico.web.endpoint import Context
+from portico.web.guard import Access
+from portico.web.sender import Sender
+
+# Gives the body and its media type.
+Page = Callable[[], tuple[bytes, str]]
+
+
+class PageEndpoint:
+    """The ASGI application of one page; refusals are in the shape of the first dialect."""
+
+    def __init__(self, context: Context, path: str, page: Page) -> None:
+        self._context = context
+        self._path = path
+        self._page = page
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers with the page, to operators only: it tells of all tenants."""
+        request_id = uuid.uuid4().hex
+        sender = Sender(send, request_id, has_body=scope["method"] != "HEAD")
+        dialect = self._context.dialects[0]
+        try:
+            self._context.guard.admit(scope["headers"], Access.OPERATOR)
+            if scope["method"] not in ("GET", "HEAD"):
+                raise MethodNotAllowed(scope["method"], self._path, ("GET",))
+        except PorticoError as error:
+            record = RequestRecord(request_id, dialect.name, self._path)
+            record.fail(error)
+            await sender.reply(dialect.refuse(error))
+            record.end(sender.status, self._context.observer)
+            return
+        body, media_type = self._page()
+        await sender.reply(Reply(200, body, media_type))
