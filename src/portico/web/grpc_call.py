@@ -232,8 +232,7 @@ class UnknownProcedures(grpc.GenericRpcHandler):  # type: ignore[misc]
         try:
             self._context.guard.admit(read_metadata(call), Access.KEY)
         except PorticoError as error:
-            refusal = self._dialect.refuse(error)
-            await call.abort(grpc.StatusCode[refusal.status], refusal.message)
+            await _abort(call, self._dialect.refuse(error))
         await call.abort(grpc.StatusCode.UNIMPLEMENTED, "There is no such procedure.")
 
 
