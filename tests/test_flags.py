@@ -31,6 +31,12 @@ def test_flags_with_several_values_may_be_given_several_times() -> None:
     assert config == ServerConfig(port=7, served_model_name=("a", "b", "c"))
 
 
+def test_a_flag_may_stand_without_its_value() -> None:
+    for arguments in (("--literal-content",), ("--literal-content", "chat")):
+        assert parse(ServerConfig, *arguments) == ServerConfig(literal_content="chat")
+    assert parse(ServerConfig, "--literal-content", "all") == ServerConfig(literal_content="all")
+
+
 def test_wrong_values_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parse(ServerConfig, "--profile", "nonsense")

@@ -81,6 +81,45 @@ def write_llama_json(checkpoint: Path) -> Path:
     return checkpoint
 
 
+def write_unigram_json(checkpoint: Path) -> Path:
+    """Writes a tokenizer.json with normal form KC, a model that knows its control tokens, and tokens of all kinds."""
+    backend = tokenizers.Tokenizer(models.Unigram())
+    backend.normalizer = normalizers.NFKC()
+    backend.pre_tokenizer = pre_tokenizers.Metaspace()
+    backend.decoder = decoders.Metaspace()
+    trainer = trainers.UnigramTrainer(
+        vocab_size=500, special_tokens=["<unk>", "<s>", "</s>"], unk_token="<unk>", show_progress=False
+    )
+    backend.train_from_iterator(TEXTS * 3, trainer)
+    backend.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    backend.add_special_tokens(
+        [
+            tokenizers.AddedToken("<|im_start|>", normalized=True),
+            tokenizers.AddedToken("<|im_end|>", normalized=True, rstrip=True, lstrip=True),
+        ]
+    )
+    backend.add_tokens(["<think>", "</think>", tokenizers.AddedToken("<tool_call>", normalized=False), "ö", "  "])
+    checkpoint.mkdir(parents=True, exist_ok=True)
+    backend.save(str(checkpoint / "tokenizer.json"))
+    return checkpoint
+
+
+def write_byte_level_json(checkpoint: Path) -> Path:
+    """Writes a tokenizer.json laid out as Qwen's, with markers that are no control tokens."""
+    backend = tokenizers.Tokenizer(models.BPE())
+    backend.normalizer = normalizers.NFC()
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(vocab_size=600, initial_alphabet=sorted(BYTE_OF_CHARACTER), show_progress=False)
+    backend.train_from_iterator(TEXTS * 3, trainer)
+    control = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<s>", "</s>"]
+    backend.add_special_tokens([tokenizers.AddedToken(each, normalized=False) for each in control])
+    backend.add_tokens(["<think>", "</think>", "<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>"])
+    checkpoint.mkdir(parents=True, exist_ok=True)
+    backend.save(str(checkpoint / "tokenizer.json"))
+    return checkpoint
+
+
 def write_baichuan(checkpoint: Path, generation: int = 2, **config: Any) -> Path:
     """Writes tokenizer.model: the second generation neither normalises nor puts a space before the text."""
     return write_sentencepiece(

@@ -42,6 +42,7 @@ from portico.telemetry.status_metrics import StatusCollector
 from portico.telemetry.tenant_metrics import TenantMetrics
 from portico.text.answer_format import AnswerFormat
 from portico.text.chat_template import ChatTemplate
+from portico.text.literal_content import LiteralContent, check_literal_content
 from portico.text.tokenizer import Tokenizer
 from portico.web.application import build_application
 from portico.web.endpoint import Context
@@ -143,7 +144,11 @@ async def run(
     if keyring is None and config.tls_client_ca is None and not config.allow_anonymous:
         listeners.require_loopback()
     tokenizer = Tokenizer.load(checkpoint.path)
-    template = ChatTemplate.load(checkpoint.path, Path(config.chat_template) if config.chat_template else None)
+    literal = LiteralContent(config.literal_content)
+    override = Path(config.chat_template) if config.chat_template else None
+    template = ChatTemplate.load(checkpoint.path, override, marks_own=literal is not LiteralContent.NONE)
+    if literal is not LiteralContent.NONE:
+        check_literal_content(tokenizer, template)
     answer_format = AnswerFormat.choose(
         config.tool_call_parser, config.reasoning_parser, "" if template is None else template.source
     )
@@ -163,7 +168,7 @@ async def run(
         get_status = _StatusReport(
             config, checkpoint, engine, admission, statistics, latencies, engine_config.max_num_seqs, int(time.time())
         )
-        preparation = Preparation(tokenizer, template, config.max_input_tokens)
+        preparation = Preparation(tokenizer, template, config.max_input_tokens, literal)
         aliases = tuple(alias for dialect in dialects for alias in dialect.metric_aliases)
         status_metrics = StatusCollector(get_status, triton.METRICS)
         tenant_metrics = TenantMetrics()

@@ -30,6 +30,13 @@ class ServerConfig:
         None, "file with a Jinja chat template, instead of the checkpoint's", metavar="FILE"
     )
     trust_request_chat_template: bool = option(False, "render chat templates that come with requests")
+    literal_content: str = option(
+        "none",
+        "where control tokens that clients write are plain text: in conversations (also when no value is given), in "
+        "all text, or nowhere",
+        choices=("none", "chat", "all"),
+        bare="chat",
+    )
     tool_call_parser: str = option(
         "auto",
         "how the model writes calls of tools; auto finds it in the chat template",

@@ -62,6 +62,8 @@ def _add_flag(group: argparse._ArgumentGroup, each: Field[Any], hint: Any, prefi
     extra: dict[str, Any] = {}
     if get_origin(hint) is tuple:
         extra = {"action": _Gather, "nargs": 1 if each.metadata["is_secret"] else "+"}
+    if each.metadata["bare"] is not None:
+        extra = {"nargs": "?", "const": each.metadata["bare"]}
     group.add_argument(
         flag,
         type=_value_type(hint),

@@ -9,6 +9,7 @@ import pytest
 from portico.core.errors import PromptTooLong
 from portico.core.model import ModelInfo
 from portico.core.request import ChatPrompt, Message, TextPrompt, TokenizeRequest, Truncation
+from portico.core.tokens import Spans
 from portico.service.preparation import Preparation
 from portico.text.tokenizer import Tokenizer
 from tests.requests import make_request
@@ -24,7 +25,7 @@ class _Untouchable(Tokenizer):
 
     vocab_size = 300
 
-    def encode(self, text: str, add_special_tokens: bool) -> tuple[int, ...]:
+    def encode(self, text: str, add_special_tokens: bool, own: Spans | None = None) -> tuple[int, ...]:
         raise AssertionError("the text was tokenised")
 
     spans = decode = _to_bytes = encode  # type: ignore[assignment]

@@ -20,10 +20,12 @@ from portico.core.request import (
     TokensPrompt,
     Truncation,
 )
-from portico.core.tokens import Tokenized
+from portico.core.tokens import Spans, Tokenized
 from portico.text.bounded_rendering import render_bounded
 from portico.text.chat_template import ChatTemplate
 from portico.text.grammar import prepare_grammar
+from portico.text.literal_content import LiteralContent
+from portico.text.template_text import own_parts, without_marks
 from portico.text.tokenizer import Tokenizer
 
 # Longer texts are tokenised in a thread; for shorter ones the hand-over costs more.
@@ -36,14 +38,22 @@ _REPETITION_PENALTIES = (1e-10, 1e10)
 
 
 class Preparation:
-    """Turns requests into jobs for one model. Pure computation: it may run in a thread."""
+    """Turns requests into jobs for one model. Pure computation: it may run in a thread.
+
+    The template marks what it writes where content is literal.
+    """
 
     def __init__(
-        self, tokenizer: Tokenizer, template: ChatTemplate | None, max_prompt_tokens: int | None = None
+        self,
+        tokenizer: Tokenizer,
+        template: ChatTemplate | None,
+        max_prompt_tokens: int | None = None,
+        literal: LiteralContent = LiteralContent.NONE,
     ) -> None:
         self._tokenizer = tokenizer
         self._template = template
         self._max_prompt_tokens = max_prompt_tokens
+        self._literal = literal
 
     def prepare(self, request: GenerationRequest, model: ModelInfo) -> list[TokenJob]:
         """One job per prompt.
@@ -80,7 +90,8 @@ class Preparation:
         """
         text, add_special_tokens = self._write(request.prompt)
         _check_size(text, model.max_model_len)
-        return Tokenized(text, self._tokenizer.spans(text, add_special_tokens), model.max_model_len)
+        spans = self._tokenizer.spans(without_marks(text), add_special_tokens, self._own_parts(request.prompt, text))
+        return Tokenized(without_marks(text), spans, model.max_model_len)
 
     def _with_grammar(self, request: GenerationRequest, model: ModelInfo) -> GenerationRequest:
         """With the grammar as engines take it, if there is one."""
@@ -128,7 +139,7 @@ class Preparation:
         if truncation is not None:
             text = _cut_text(text, truncation, model.max_model_len)
         _check_size(text, min(self._max_prompt_tokens or model.max_model_len, model.max_model_len))
-        return self._tokenizer.encode(text, add_special_tokens)
+        return self._tokenizer.encode(without_marks(text), add_special_tokens, self._own_parts(prompt, text))
 
     def _write(self, prompt: TextPrompt | ChatPrompt) -> tuple[str, bool]:
         """The text for the tokenizer, and whether it adds special tokens."""
@@ -136,10 +147,18 @@ class Preparation:
             return prompt.text, prompt.add_special_tokens
         if prompt.template is not None:
             special_tokens = {} if self._template is None else self._template.special_tokens
-            return render_bounded(prompt, special_tokens), prompt.add_special_tokens
+            marks_own = self._literal is not LiteralContent.NONE
+            return render_bounded(prompt, special_tokens, marks_own), prompt.add_special_tokens
         if self._template is None:
             raise InvalidParameter("messages", "This model has no chat template, so it cannot take messages.")
         return self._template.render(prompt), prompt.add_special_tokens
+
+    def _own_parts(self, prompt: TextPrompt | ChatPrompt, text: str) -> Spans | None:
+        """Where alone the tokenizer may find markers in what was written of a prompt; None is everywhere."""
+        is_literal = self._literal is LiteralContent.ALL or (
+            self._literal is LiteralContent.CHAT and isinstance(prompt, ChatPrompt)
+        )
+        return own_parts(text) if is_literal else None
 
     def _restricted(self, sampling: Sampling, banned_words: tuple[str, ...]) -> Sampling:
         """With the spellings of the banned words: at the beginning of a text, and after a space."""

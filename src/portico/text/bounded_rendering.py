@@ -11,23 +11,25 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from typing import Any
 
 from portico.core.errors import InvalidParameter, UnsupportedParameter
 from portico.core.request import ChatPrompt, Message
 from portico.text.chat_template import ChatTemplate, ChatTemplateLoadError
+from portico.text.template_text import TemplateText, own_parts
 
 _MAX_SECONDS = 2
 _MAX_BYTES = 1 << 30
 _MAX_CHARACTERS = 4_000_000
 
 
-def render_bounded(prompt: ChatPrompt, special_tokens: Mapping[str, str]) -> str:
-    """The prompt of a conversation, by the template that it carries.
+def render_bounded(prompt: ChatPrompt, special_tokens: Mapping[str, str], marks_own: bool = False) -> str:
+    """The prompt of a conversation, by the template that it carries; see `ChatTemplate` for `marks_own`.
 
     Raises:
         InvalidParameter: the template is broken, refuses the conversation, or goes beyond the limits.
     """
-    work = json.dumps([asdict(prompt), dict(special_tokens)]).encode()
+    work = json.dumps([asdict(prompt), dict(special_tokens), marks_own]).encode()
     command = [sys.executable, "-P", "-m", __name__]
     try:
         done = subprocess.run(command, input=work, capture_output=True, timeout=5 * _MAX_SECONDS, check=True)
@@ -38,22 +40,23 @@ def render_bounded(prompt: ChatPrompt, special_tokens: Mapping[str, str]) -> str
     answer = json.loads(done.stdout)
     if "text" not in answer:
         raise InvalidParameter(answer["name"], answer["message"])
-    return str(answer["text"])
+    own = tuple((start, end) for start, end in answer["own"])
+    return TemplateText(answer["text"], own) if marks_own else str(answer["text"])
 
 
-def _answer(work: bytes) -> dict[str, str]:
-    fields, special_tokens = json.loads(work)
+def _answer(work: bytes) -> dict[str, Any]:
+    fields, special_tokens, marks_own = json.loads(work)
     source = fields["template"]
     prompt = replace(ChatPrompt(**fields), messages=tuple(Message(**each) for each in fields["messages"]))
     try:
-        text = ChatTemplate(source, special_tokens).render(prompt)
+        text = ChatTemplate(source, special_tokens, marks_own).render(prompt)
     except ChatTemplateLoadError as error:
         return {"name": "chat_template", "message": f"`chat_template` cannot be used: {error}."}
     except (InvalidParameter, UnsupportedParameter) as error:
         return {"name": error.name, "message": str(error)}
     if len(text) > _MAX_CHARACTERS:
         return {"name": "chat_template", "message": f"`chat_template` writes more than {_MAX_CHARACTERS} characters."}
-    return {"text": text}
+    return {"text": text, "own": own_parts(text)}
 
 
 if __name__ == "__main__":

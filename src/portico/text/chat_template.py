@@ -16,6 +16,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from portico.core.errors import InvalidParameter, UnsupportedParameter
 from portico.core.request import ChatPrompt
 from portico.text.family_templates import family_template
+from portico.text.template_text import MarkingEnvironment, TemplateText
 
 # Variables of every template that a client's arguments must not replace.
 _RESERVED = frozenset(
@@ -36,16 +37,21 @@ class ChatTemplate:
         source: what it was compiled from.
         special_tokens: the names it may use, such as `eos_token`.
         takes_tools: whether it reads descriptions of tools at all.
+        marks_own: prompts are `TemplateText` that knows what the template wrote by itself.
     """
 
-    def __init__(self, source: str, special_tokens: Mapping[str, str]) -> None:
-        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
+    def __init__(self, source: str, special_tokens: Mapping[str, str], marks_own: bool = False) -> None:
+        environment_class = MarkingEnvironment if marks_own else ImmutableSandboxedEnvironment
+        environment = environment_class(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
         environment.filters["tojson"] = _to_json
         environment.globals["raise_exception"] = _refuse
         environment.globals["strftime_now"] = _format_now
         self.source = source
         self.special_tokens: Mapping[str, str] = dict(special_tokens)
-        self._reserved = _RESERVED | environment.globals.keys() | special_tokens.keys()
+        self.marks_own = marks_own
+        own_tokens = {name: TemplateText.of_template(text) for name, text in special_tokens.items()}
+        self._constants = {**(own_tokens if marks_own else special_tokens), "content_is_literal": marks_own}
+        self._reserved = _RESERVED | environment.globals.keys() | self._constants.keys()
         try:
             self._template = environment.from_string(source)
             self.takes_tools = "tools" in meta.find_undeclared_variables(environment.parse(source))
@@ -53,7 +59,7 @@ class ChatTemplate:
             raise ChatTemplateLoadError(f"the chat template is not valid Jinja: {error}") from error
 
     @classmethod
-    def load(cls, checkpoint: Path, override: Path | None) -> ChatTemplate | None:
+    def load(cls, checkpoint: Path, override: Path | None, marks_own: bool = False) -> ChatTemplate | None:
         """The template in `override`, in chat_template.jinja, in tokenizer_config.json, or that of the family.
 
         None if there is none of them.
@@ -67,12 +73,12 @@ class ChatTemplate:
         if override is not None and not override.is_file():
             raise ChatTemplateLoadError(f"there is no chat template {override}")
         if path.is_file():
-            return cls(path.read_text(encoding="utf-8"), special_tokens)
+            return cls(path.read_text(encoding="utf-8"), special_tokens, marks_own)
         source = config.get("chat_template")
         if isinstance(source, list):
             source = {each["name"]: each["template"] for each in source}.get("default")
         source = source or family_template(checkpoint)
-        return None if source is None else cls(source, special_tokens)
+        return None if source is None else cls(source, special_tokens, marks_own)
 
     def render(self, prompt: ChatPrompt) -> str:
         """The prompt of a conversation.
@@ -90,7 +96,7 @@ class ChatTemplate:
         turns = [{"role": message.role, "content": message.content, **message.extra} for message in prompt.messages]
         if prompt.continue_final_message:
             turns[-1]["content"] += _MARK
-        variables = {**self.special_tokens, **prompt.template_arguments}
+        variables = {**self._constants, **prompt.template_arguments}
         try:
             text = self._template.render(
                 messages=turns,

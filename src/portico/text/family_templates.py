@@ -15,18 +15,20 @@ _CHATML = (
 )
 
 # `build_chat_input` in generation_utils.py of baichuan-inc/Baichuan2-7B-Chat. There is one thing more: a user's
-# message that has its control tokens already, as prompts written for the bare model have, does not get them again.
+# message that has its control tokens already, as prompts written for the bare model have, does not get them again,
+# unless they are plain text there.
 _BAICHUAN = (
     "{% for message in messages %}"
     "{% if message.role == 'system' %}"
     "{% if not loop.first %}{{ raise_exception('only the first message can be the system message') }}{% endif %}"
-    "{% elif message.role == 'user' %}{% if not message.content.startswith('@USER@') %}@USER@{% endif %}"
+    "{% elif message.role == 'user' %}{% if content_is_literal or not message.content.startswith('@USER@') %}@USER@"
+    "{% endif %}"
     "{% elif message.role == 'assistant' %}@ASSISTANT@"
     "{% else %}{{ raise_exception('the roles are system, user and assistant') }}"
     "{% endif %}{{ message.content }}"
     "{% endfor %}"
     "{% if add_generation_prompt and messages[-1].role != 'assistant' "
-    "and not messages[-1].content.endswith('@ASSISTANT@') %}@ASSISTANT@{% endif %}"
+    "and (content_is_literal or not messages[-1].content.endswith('@ASSISTANT@')) %}@ASSISTANT@{% endif %}"
 )
 
 

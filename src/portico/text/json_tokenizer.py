@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from itertools import accumulate
@@ -10,12 +11,10 @@ from typing import Any
 
 import tokenizers
 
-from portico.core.tokens import TokenSpan
-from portico.text.tokenizer import Tokenizer, TokenizerLoadError
+from portico.core.tokens import Spans, TokenSpan
+from portico.text.plain_json_tokenizer import PlainJsonTokenizer, StandInText, encode_text
+from portico.text.tokenizer import Tokenizer, TokenizerLoadError, is_marker
 
-# Characters of a text that is tokenised while nothing else goes on: the library lets go of the interpreter for batches
-# only, which cost more to begin with.
-_SHORT = 4096
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 
@@ -32,7 +31,12 @@ class JsonTokenizer(Tokenizer):
         special = {
             token_id: token.content for token_id, token in backend.get_added_tokens_decoder().items() if token.special
         }
-        super().__init__(special, drops_first_space)
+        markers = {
+            token_id: token.content
+            for token_id, token in backend.get_added_tokens_decoder().items()
+            if is_marker(token.content, token.special)
+        }
+        super().__init__(special, drops_first_space, markers)
 
     @classmethod
     def read(cls, path: Path) -> JsonTokenizer:
@@ -60,21 +64,35 @@ class JsonTokenizer(Tokenizer):
         """See `Tokenizer`."""
         return str(self._backend.to_str())
 
-    def encode(self, text: str, add_special_tokens: bool) -> tuple[int, ...]:
+    def encode(self, text: str, add_special_tokens: bool, own: Spans | None = None) -> tuple[int, ...]:
         """See `Tokenizer`."""
-        if len(text) <= _SHORT:
-            return tuple(self._backend.encode(text, add_special_tokens=add_special_tokens).ids)
-        return tuple(self._backend.encode_batch_fast([text], add_special_tokens=add_special_tokens)[0].ids)
+        if own is not None:
+            return self._plain.encode(self._stand_ins(text, own), add_special_tokens)
+        return encode_text(self._backend, text, add_special_tokens)
 
-    def spans(self, text: str, add_special_tokens: bool) -> tuple[TokenSpan, ...]:
+    def spans(self, text: str, add_special_tokens: bool, own: Spans | None = None) -> tuple[TokenSpan, ...]:
         """See `Tokenizer`."""
-        encoding = self._backend.encode_batch([text], add_special_tokens=add_special_tokens)[0]
         # The library counts characters; a lone surrogate cannot come, JSON has none after decoding.
         byte_offsets = [0, *accumulate(len(character.encode("utf-8", "replace")) for character in text)]
+        if own is not None:
+            found = self._plain.places(self._stand_ins(text, own), add_special_tokens)
+        else:
+            encoding = self._backend.encode_batch([text], add_special_tokens=add_special_tokens)[0]
+            found = [(token_id, *place) for token_id, place in zip(encoding.ids, encoding.offsets, strict=True)]
         return tuple(
-            TokenSpan(token_id, str(piece), text[start:end], byte_offsets[start], byte_offsets[end])
-            for token_id, piece, (start, end) in zip(encoding.ids, encoding.tokens, encoding.offsets, strict=True)
+            TokenSpan(token_id, self._spelling(token_id), text[start:end], byte_offsets[start], byte_offsets[end])
+            for token_id, start, end in found
         )
+
+    @functools.cached_property
+    def _plain(self) -> PlainJsonTokenizer:
+        return PlainJsonTokenizer(self.definition, self._marker_texts)
+
+    def _stand_ins(self, text: str, own: Spans) -> StandInText:
+        return self._plain.write(text, self.find_markers(text, own))
+
+    def _spelling(self, token_id: int) -> str:
+        return str(self._backend.id_to_token(token_id))
 
     def decode(self, token_ids: tuple[int, ...], skip_special_tokens: bool) -> str:
         """See `Tokenizer`; the file's own decoder writes the text."""

@@ -9,15 +9,20 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from portico.core.tokens import TokenSpan
+from portico.core.errors import InvalidParameter
+from portico.core.tokens import Spans, TokenSpan
 from portico.text.detokenizer import Detokenizer
-from portico.text.tokenizer import Tokenizer, TokenizerLoadError
+from portico.text.tokenizer import Tokenizer, TokenizerLoadError, either, is_marker
 
 if TYPE_CHECKING:
     import sentencepiece
+
+    # A place in a text, what stands there, and its id or the model that finds its ids.
+    _Piece = tuple[int, str, int | sentencepiece.SentencePieceProcessor]
 
 # Baichuan's turns begin with such tokens; the model file has them as ordinary pieces that are never cut.
 _RESERVED = re.compile(r"<reserved_\d+>")
@@ -46,13 +51,19 @@ class SentencePieceTokenizer(Tokenizer):
         self._inner_model = self._model
         if has_prefix and config.get("legacy") is False:
             self._inner_model = sentencepiece.SentencePieceProcessor(model_proto=model + _WITHOUT_PREFIX)
+        # What stands behind the place where a piece had to be cut gets none either.
+        self._behind_cut = self._inner_model
+        if has_prefix and self._inner_model is self._model:
+            self._behind_cut = sentencepiece.SentencePieceProcessor(model_proto=model + _WITHOUT_PREFIX)
         self._added = added
         uncut = self._special_pieces() | added | self._named(config)
         special = {token_id: text for token_id, text in uncut.items() if token_id not in ordinary_ids}
-        super().__init__(special, drops_first_space=has_prefix)
+        markers = {token_id: text for token_id, text in uncut.items() if is_marker(text, token_id in special)}
+        super().__init__(special, has_prefix, markers)
         self._id_of_uncut = {text: token_id for token_id, text in uncut.items()}
-        longest_first = sorted(map(re.escape, self._id_of_uncut), key=len, reverse=True)
-        self._boundary = re.compile("|".join(longest_first))
+        self._boundary = either(self._id_of_uncut)
+        self._word = either({text: token_id for text, token_id in self._id_of_uncut.items() if token_id not in markers})
+        self._never_content = self.marker_ids - {self._model.unk_id()}
         self._before = self._ids_to_add(config, "bos", is_default=True)
         self._behind = self._ids_to_add(config, "eos", is_default=False)
 
@@ -80,27 +91,25 @@ class SentencePieceTokenizer(Tokenizer):
         """See `Tokenizer`."""
         return max(self._num_pieces, 1 + max(self._id_of_uncut.values()))
 
-    def encode(self, text: str, add_special_tokens: bool) -> tuple[int, ...]:
+    def encode(self, text: str, add_special_tokens: bool, own: Spans | None = None) -> tuple[int, ...]:
         """See `Tokenizer`."""
         token_ids: list[int] = [*self._before] if add_special_tokens else []
-        for start, piece, special_id in self._pieces(text):
-            token_ids += self._model_at(start).encode(piece) if special_id is None else [special_id]
+        for _, piece, each in self._pieces(text, own):
+            token_ids += [each] if isinstance(each, int) else each.encode(piece)
         return (*token_ids, *(self._behind if add_special_tokens else ()))
 
-    def spans(self, text: str, add_special_tokens: bool) -> tuple[TokenSpan, ...]:
+    def spans(self, text: str, add_special_tokens: bool, own: Spans | None = None) -> tuple[TokenSpan, ...]:
         """See `Tokenizer`."""
-        found: list[TokenSpan] = []
-        for start, piece, special_id in self._pieces(text):
-            if special_id is None:
-                found += self._piece_spans(text, start, piece)
-            else:
-                found.append(self._span(text, special_id, start, start + len(piece)))
-        if not add_special_tokens:
-            return tuple(found)
-        return (
-            *(self._span(text, token_id, 0, 0) for token_id in self._before),
-            *found,
-            *(self._span(text, token_id, len(text), len(text)) for token_id in self._behind),
+        places: list[tuple[int, int, int]] = []
+        for start, piece, each in self._pieces(text, own):
+            places += [(each, start, start + len(piece))] if isinstance(each, int) else self._places(each, piece, start)
+        if add_special_tokens:
+            places[:0] = [(token_id, 0, 0) for token_id in self._before]
+            places += [(token_id, len(text), len(text)) for token_id in self._behind]
+        byte_offsets = [0, *accumulate(len(character.encode("utf-8", "replace")) for character in text)]
+        return tuple(
+            TokenSpan(token_id, self._spelling(token_id), text[start:end], byte_offsets[start], byte_offsets[end])
+            for token_id, start, end in places
         )
 
     def decode(self, token_ids: tuple[int, ...], skip_special_tokens: bool) -> str:
@@ -118,22 +127,53 @@ class SentencePieceTokenizer(Tokenizer):
             return bytes([int(piece[3:5], 16)])
         return piece.encode() if token_id in self.special_ids else piece.replace("▁", " ").encode()
 
-    def _pieces(self, text: str) -> Iterator[tuple[int, str, int | None]]:
+    def _pieces(self, text: str, own: Spans | None) -> Iterator[_Piece]:
         """The places and parts of a text: tokens that are never cut, with their ids, and what is between them."""
         place = 0
-        for match in self._boundary.finditer(text):
-            if match.start() > place:
-                yield place, text[place : match.start()], None
+        for match in self._uncut(text, own):
+            yield from self._between(text, place, match.start(), own is not None)
             yield match.start(), match[0], self._id_of_uncut[match[0]]
             place = match.end()
-        if place < len(text):
-            yield place, text[place:], None
+        yield from self._between(text, place, len(text), own is not None)
 
-    def _model_at(self, place: int) -> sentencepiece.SentencePieceProcessor:
-        return self._model if place == 0 else self._inner_model
+    def _uncut(self, text: str, own: Spans | None) -> Iterator[re.Match[str]]:
+        if own is None:
+            yield from self._boundary.finditer(text)
+            return
+        place = 0
+        for start, end in (*own, (len(text), len(text))):
+            yield from self._word.finditer(text, place, start)
+            yield from self._boundary.finditer(text, start, end)
+            place = end
 
-    def _piece_spans(self, text: str, place: int, piece: str) -> Iterator[TokenSpan]:
-        encoding = self._model_at(place).encode(piece, return_type="offset_mapping")
+    def _between(self, text: str, start: int, end: int, is_plain: bool) -> Iterator[_Piece]:
+        """What stands between two places; where it must be plain text, cut within what the model takes for a marker."""
+        model = self._model if start == 0 else self._inner_model
+        pieces = [(start, text[start:end], model)] if start < end else []
+        while pieces:
+            place, piece, model = pieces.pop()
+            marked = self._find_marked(model, piece) if is_plain else []
+            if not marked:
+                yield place, piece, model
+                continue
+            cuts = [0, *marked, len(piece)]
+            cut = [(place + one, piece[one:other], self._behind_cut if one else model) for one, other in pairwise(cuts)]
+            pieces += reversed(cut)
+
+    def _find_marked(self, model: sentencepiece.SentencePieceProcessor, piece: str) -> list[int]:
+        """The places behind the first characters of what the model takes for markers."""
+        if self._never_content.isdisjoint(model.encode(piece)):
+            return []
+        marked = [(start, end) for each, start, end in self._places(model, piece, 0) if each in self._never_content]
+        if any(end - start < 2 for start, end in marked):
+            raise InvalidParameter("messages", "The messages have a character that is always a control token.")
+        return sorted({start + 1 for start, _ in marked})
+
+    def _places(
+        self, model: sentencepiece.SentencePieceProcessor, piece: str, place: int
+    ) -> Iterator[tuple[int, int, int]]:
+        """The tokens of a piece at a place of the text, with their beginnings and ends there."""
+        encoding = model.encode(piece, return_type="offset_mapping")
         token_ids, offsets = encoding["ids"], encoding["offsets"]
         index = 0
         while index < len(token_ids):
@@ -142,13 +182,11 @@ class SentencePieceTokenizer(Tokenizer):
             while self._model.is_byte(token_ids[last]) and offsets[last][0] == offsets[last][1]:
                 last += 1
             for token_id in token_ids[index : last + 1]:
-                yield self._span(text, token_id, place + offsets[index][0], place + offsets[last][1])
+                yield token_id, place + offsets[index][0], place + offsets[last][1]
             index = last + 1
 
-    def _span(self, text: str, token_id: int, start: int, end: int) -> TokenSpan:
-        spelling = self._added.get(token_id) or self._model.id_to_piece(token_id)
-        first, part = (len(each.encode("utf-8", "replace")) for each in (text[:start], text[start:end]))
-        return TokenSpan(token_id, spelling, text[start:end], first, first + part)
+    def _spelling(self, token_id: int) -> str:
+        return self._added.get(token_id) or str(self._model.id_to_piece(token_id))
 
     def _special_pieces(self) -> dict[int, str]:
         model = self._model

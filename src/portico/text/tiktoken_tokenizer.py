@@ -9,12 +9,12 @@ from __future__ import annotations
 import base64
 import binascii
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Set
 from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from portico.core.tokens import TokenSpan
+from portico.core.tokens import Spans, TokenSpan
 from portico.text.tokenizer import Tokenizer, TokenizerLoadError
 
 if TYPE_CHECKING:
@@ -73,21 +73,37 @@ class TiktokenTokenizer(Tokenizer):
         """See `Tokenizer`."""
         return int(self._encoding.n_vocab)
 
-    def encode(self, text: str, add_special_tokens: bool) -> tuple[int, ...]:
+    def encode(self, text: str, add_special_tokens: bool, own: Spans | None = None) -> tuple[int, ...]:
         """See `Tokenizer`; there are no tokens to add."""
-        text = unicodedata.normalize("NFC", text)
+        if own is None:
+            return self._encode(_normal(text), "all")
+        pieces = self._pieces(text, own)
+        return tuple(each for piece, marker in pieces for each in (self._encode(piece) if marker is None else [marker]))
+
+    def _pieces(self, text: str, own: Spans) -> Iterator[tuple[str, int | None]]:
+        """What the template's control tokens cut a text into, in normal form C, and these with their ids."""
+        place = 0
+        for match in self.find_markers(text, own):
+            yield _normal(text[place : match.start()]), None
+            yield match[0], self._id_of_marker[match[0]]
+            place = match.end()
+        yield _normal(text[place:]), None
+
+    def _encode(self, text: str, special: Literal["all"] | Set[str] = frozenset()) -> tuple[int, ...]:
+        """Of a text in normal form C."""
         try:
-            return tuple(self._encoding.encode(text, allowed_special="all", disallowed_special=()))
+            return tuple(self._encoding.encode(text, allowed_special=special, disallowed_special=()))
         except ValueError:
             # Runs of about a million spaces are more than the library's regular expressions can take.
             pieces = (text[start : start + _MAX_CHARACTERS] for start in range(0, len(text), _MAX_CHARACTERS))
-            encoded = (self._encoding.encode(piece, allowed_special="all", disallowed_special=()) for piece in pieces)
+            encoded = (self._encoding.encode(piece, allowed_special=special, disallowed_special=()) for piece in pieces)
             return tuple(token_id for piece in encoded for token_id in piece)
 
-    def spans(self, text: str, add_special_tokens: bool) -> tuple[TokenSpan, ...]:
+    def spans(self, text: str, add_special_tokens: bool, own: Spans | None = None) -> tuple[TokenSpan, ...]:
         """See `Tokenizer`; the parts are those of the text in normal form C, which most texts are in already."""
-        whole = unicodedata.normalize("NFC", text).encode("utf-8", "replace")
-        token_ids = self.encode(text, add_special_tokens)
+        normal = _normal(text) if own is None else "".join(piece for piece, _ in self._pieces(text, own))
+        whole = normal.encode("utf-8", "replace")
+        token_ids = self.encode(text, add_special_tokens, own)
         ends = list(accumulate(len(self.raw(token_id)) for token_id in token_ids))
         found = []
         for token_id, start, end in zip(token_ids, [0, *ends], ends, strict=False):
@@ -106,6 +122,10 @@ class TiktokenTokenizer(Tokenizer):
 
     def _to_bytes(self, token_id: int) -> bytes:
         return self._bytes.get(token_id, b"")
+
+
+def _normal(text: str) -> str:
+    return unicodedata.normalize("NFC", text)
 
 
 def _is_continuation(byte: int) -> bool:
