@@ -16,6 +16,7 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 from portico.engines.native.config import NativeConfig
 from portico.engines.native.engine import NativeEngine
 from portico.engines.native.engine_core import EngineCore
+from portico.engines.native.kernels.library import load
 from portico.engines.native.startup import build
 
 VOCAB_SIZE = 320
@@ -57,6 +58,15 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def reference(checkpoint: Path) -> Any:
     """The same checkpoint in transformers."""
     return Qwen2ForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)
+
+
+@pytest.fixture(params=["own", "torch"])
+def kernels(request: pytest.FixtureRequest) -> str:
+    """Both ways to compute on a CPU, for tests that name this."""
+    if request.param == "own" and load() is None:
+        pytest.skip("no kernels on this machine")
+    name: str = request.param
+    return name
 
 
 @pytest.fixture

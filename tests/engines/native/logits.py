@@ -42,11 +42,9 @@ def found_logprobs(best: tuple[tuple[int, float], ...], vocab_size: int) -> Tens
     return row
 
 
-def check_logprobs(path: Path, expect: Expect, num_prompt_tokens: int = 75, max_num_batched_tokens: int = 2048) -> None:
+def check_logprobs(path: Path, expect: Expect, num_prompt_tokens: int = 75, **settings: Any) -> None:
     """Runs a prompt and twenty greedy tokens; everything must be within 1e-4."""
-    core, ready = build(
-        path, NativeConfig(max_num_batched_tokens=max_num_batched_tokens, num_threads=1, device="cpu"), lambda _: None
-    )
+    core, ready = build(path, NativeConfig(num_threads=1, device="cpu", **settings), lambda _: None)
     vocab_size = ready.info.vocab_size
     prompt = tuple((17 * place + 3) % vocab_size for place in range(num_prompt_tokens))
 

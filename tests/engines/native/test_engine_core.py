@@ -14,7 +14,7 @@ from portico.core.events import FinishReason
 from portico.core.model import EngineStats
 from portico.engines.native.attention import KVCache
 from portico.engines.native.engine_core import EngineCore
-from portico.engines.native.model_runner import ModelRunner
+from portico.engines.native.kernel_runner import KernelRunner
 from tests.engines.native.conftest import VOCAB_SIZE
 from tests.engines.native.core_driver import deliver, drain, run_to_end
 from tests.engines.native.jobs import Outcome, job, sampling
@@ -52,13 +52,13 @@ def test_preemption_changes_nothing(make_core: MakeCore) -> None:
 
 def test_choices_share_one_prefill(make_core: MakeCore, monkeypatch: pytest.MonkeyPatch) -> None:
     num_rows: list[int] = []
-    prefill = ModelRunner.prefill
+    prefill = KernelRunner.prefill
 
-    def counting(self: ModelRunner, chunks: Any) -> Any:
+    def counting(self: KernelRunner, chunks: Any) -> Any:
         num_rows.append(sum(chunk.end - chunk.start for chunk in chunks))
         return prefill(self, chunks)
 
-    monkeypatch.setattr(ModelRunner, "prefill", counting)
+    monkeypatch.setattr(KernelRunner, "prefill", counting)
     core = make_core()
     prompt = tuple(range(40, 90))
     hot = sampling(temperature=1.0, seed=100)
@@ -202,7 +202,7 @@ def test_a_failing_step_fails_its_jobs_and_no_others(
         raise RuntimeError("out of luck")
 
     with monkeypatch.context() as patch:
-        patch.setattr(ModelRunner, method, broken)
+        patch.setattr(KernelRunner, method, broken)
         core.add(0, job(range(30), num_sequences=2))
         core.add(1, job(range(7)))
         drain(core, outcomes)

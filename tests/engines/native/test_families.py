@@ -21,9 +21,11 @@ from transformers import (
 )
 
 from portico.core.engine import EngineStartError
+from portico.engines.native import startup
 from portico.engines.native.attention import KVCache, alibi_slopes
 from portico.engines.native.config import NativeConfig
 from portico.engines.native.engine_core import EngineCore
+from portico.engines.native.kernels.library import load
 from portico.engines.native.loader import read_checkpoint
 from portico.engines.native.startup import build
 from tests.engines.native import references
@@ -79,6 +81,20 @@ CASES: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
+@pytest.fixture(params=["avx512", "avx512-chunks", "avx2-chunks", "torch-chunks"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Settings: what computes, and the prompt at once or in chunks."""
+    name, _, chunks = request.param.partition("-")
+    settings: dict[str, Any] = {"max_num_batched_tokens": 32 if chunks else 2048}
+    if name == "torch":
+        return {**settings, "kernels": "torch"}
+    library = load(name)
+    if library is None:
+        pytest.skip(f"no {name} kernels on this machine")
+    monkeypatch.setattr(startup, "load", lambda: library)
+    return {**settings, "kernels": "own"}
+
+
 def write_transformers(path: Path, name: str, **changes: Any) -> Path:
     """A random checkpoint of a model that transformers has; norms are not all ones."""
     settings: dict[str, Any] = {
@@ -105,17 +121,13 @@ def write_transformers(path: Path, name: str, **changes: Any) -> Path:
     return path
 
 
-@pytest.mark.parametrize("max_num_batched_tokens", [2048, 32])
 @pytest.mark.parametrize(("name", "changes"), CASES)
-def test_transformers_says_the_same(
-    tmp_path: Path, name: str, changes: dict[str, Any], max_num_batched_tokens: int
-) -> None:
+def test_transformers_says_the_same(tmp_path: Path, name: str, changes: dict[str, Any], way: dict[str, Any]) -> None:
     write_transformers(tmp_path, name, **changes)
     model = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
-    check_logprobs(tmp_path, transformers_logits(model), max_num_batched_tokens=max_num_batched_tokens)
+    check_logprobs(tmp_path, transformers_logits(model), **way)
 
 
-@pytest.mark.parametrize("max_num_batched_tokens", [2048, 32])
 @pytest.mark.parametrize(
     "changes",
     [
@@ -125,18 +137,17 @@ def test_transformers_says_the_same(
         {"seq_length": 80, "use_dynamic_ntk": True},
     ],
 )
-def test_qwen_v1(tmp_path: Path, changes: dict[str, Any], max_num_batched_tokens: int) -> None:
+def test_qwen_v1(tmp_path: Path, changes: dict[str, Any], way: dict[str, Any]) -> None:
     config = {**QWEN_CONFIG, **changes}
     tensors = qwen_tensors(config)
     write_files(tmp_path, config, tensors)
     check_logprobs(
         tmp_path,
         lambda token_ids, num: references.qwen_logits(config, tensors, token_ids, num),
-        max_num_batched_tokens=max_num_batched_tokens,
+        **way,
     )
 
 
-@pytest.mark.parametrize("max_num_batched_tokens", [2048, 32])
 @pytest.mark.parametrize(
     ("base", "changes", "has_alibi", "normalises_head"),
     [
@@ -153,7 +164,7 @@ def test_baichuan(
     changes: dict[str, Any],
     has_alibi: bool,
     normalises_head: bool,
-    max_num_batched_tokens: int,
+    way: dict[str, Any],
 ) -> None:
     config = {**base, **changes}
     tensors = baichuan_tensors(config)
@@ -161,7 +172,7 @@ def test_baichuan(
     check_logprobs(
         tmp_path,
         lambda token_ids, _: references.baichuan_logits(config, tensors, token_ids, has_alibi, normalises_head),
-        max_num_batched_tokens=max_num_batched_tokens,
+        **way,
     )
 
 

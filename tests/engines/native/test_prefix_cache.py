@@ -167,10 +167,11 @@ def results(outcomes: list[Outcome]) -> list[Any]:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "int8"])
-def test_hits_and_chunks_change_no_bit(make_core: MakeCore, dtype: str) -> None:
-    expected = results(run_to_end(make_core(dtype=dtype, enable_prefix_caching=False), alike_jobs()))
+def test_hits_and_chunks_change_no_bit(make_core: MakeCore, dtype: str, kernels: str) -> None:
+    plain = make_core(dtype=dtype, kernels=kernels, enable_prefix_caching=False)
+    expected = results(run_to_end(plain, alike_jobs()))
     for max_num_batched_tokens in (2048, 100, 37):
-        core = make_core(dtype=dtype, max_num_batched_tokens=max_num_batched_tokens)
+        core = make_core(dtype=dtype, kernels=kernels, max_num_batched_tokens=max_num_batched_tokens)
         assert results(run_to_end(core, alike_jobs())) == expected
         again = run_to_end(core, alike_jobs())
         assert results(again) == expected
@@ -193,6 +194,18 @@ def test_cached_tokens_are_counted(make_core: MakeCore) -> None:
     ]
     # The last token is always evaluated: there is nothing to draw from without.
     assert counts == [0, 48, 64, 32, 0, 0, 48]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+def test_a_reply_is_found_in_the_next_turn(make_core: MakeCore, dtype: str) -> None:
+    """Kernels give a token the same keys and values in a prompt as when it was generated."""
+    core = make_core(dtype=dtype, kernels="own")
+    [first] = run_to_end(core, [job(SHARED[:40], max_tokens=60)])
+    conversation = (*SHARED[:40], *first.token_ids[0], 7, 8, 9)
+    [again] = run_to_end(core, [job(conversation, max_tokens=20, logprobs=3)])
+    assert again.prefilled[0].num_cached_tokens == 96
+    [expected] = run_to_end(make_core(dtype=dtype, kernels="own"), [job(conversation, max_tokens=20, logprobs=3)])
+    assert results([again]) == results([expected])
 
 
 def test_without_the_cache_nothing_is_shared(make_core: MakeCore) -> None:

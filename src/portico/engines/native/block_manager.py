@@ -13,7 +13,7 @@ class BlockManager:
 
     A block with more than one owner is never written: the sequence that must write gets a copy first.
 
-    With `caches_prefixes` a full block of an evaluated prompt is known by a key: the digest of its tokens and of the
+    With `caches_prefixes` a full block that was remembered is known by a key: the digest of its tokens and of the
     key of the block before it, the first one's being that of the job's salt. A sequence that begins with the same
     tokens shares the block, also after its owners have gone, until it is handed out again; the block that was freed
     longest ago is the first.
@@ -81,9 +81,9 @@ class BlockManager:
             sequence.block_table.append(self._take())
 
     def remember(self, sequence: Sequence, start: int) -> None:
-        """Makes known what a prefill computed from place `start` on.
+        """Makes known what was computed from place `start` on.
 
-        Not for decoding: another order of summation gives other bits, and a cached prefix must not change an answer.
+        Only what has the bits that a prefill would give it: a cached prefix must not change an answer.
         """
         if not self.caches_prefixes:
             return

@@ -9,6 +9,9 @@ from portico.core.option import option
 DTYPES = ("auto", "float32", "float16", "bfloat16", "int8")
 THREAD_WAITS = ("spin", "passive")
 DEVICES = ("auto", "cpu", "cuda")
+KERNELS = ("auto", "own", "torch")
+# How often a thread looks for work before it sleeps.
+SPIN_TURNS = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,8 @@ class NativeConfig:
         kv_cache_memory: bytes of KV cache; None is what `max_num_seqs` full sequences need, but no more than a quarter
             of a CPU's or nine tenths of a GPU's memory that is free once the weights are loaded.
         num_threads: threads of the worker on a CPU; None is the number of cores it may use, and one for small models.
+        kernels: what computes products and attention on a CPU; auto is the engine's own kernels where they were built
+            and PyTorch's elsewhere.
         thread_wait: how threads on a CPU wait at a barrier: spin looks for work for a short while before it sleeps.
     """
 
@@ -41,6 +46,7 @@ class NativeConfig:
     enable_prefix_caching: bool = option(True, "keep what was evaluated of prompts for others that begin alike")
     kv_cache_memory: int | None = option(None, "memory for the KV cache", metavar="BYTES")
     num_threads: int | None = option(None, "threads of the engine on a CPU", metavar="N")
+    kernels: str = option("auto", "what computes on a CPU: the engine's own kernels or PyTorch's", choices=KERNELS)
     thread_wait: str = option(
         "spin",
         "how threads on a CPU wait for each other: spin is faster on cores of the engine's own, passive on busy ones",
@@ -52,6 +58,8 @@ class NativeConfig:
             raise ValueError(f"dtype is one of {', '.join(DTYPES)}, not {self.dtype}.")
         if self.thread_wait not in THREAD_WAITS:
             raise ValueError(f"thread_wait is one of {', '.join(THREAD_WAITS)}, not {self.thread_wait}.")
+        if self.kernels not in KERNELS:
+            raise ValueError(f"kernels is one of {', '.join(KERNELS)}, not {self.kernels}.")
         if self.device not in DEVICES:
             raise ValueError(f"device is one of {', '.join(DEVICES)}, not {self.device}.")
         for name in (

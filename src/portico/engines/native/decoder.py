@@ -199,7 +199,7 @@ class Decoder:
         """
         config = self.config
         turns = None if self._rotary is None else self._rotary(positions, prompt_lengths)
-        query_scale = None if config.logn_length is None else _query_scale(positions, config.logn_length, self.dtype)
+        query_scale = None if config.logn_length is None else query_scales(positions, config.logn_length, self.dtype)
         hidden = functional.embedding(token_ids, self._weights.embedding).to(self.dtype)
         for index, layer in enumerate(self._layers):
             qkv = layer.qkv(self._norm(hidden, layer.attention_norm)).view(-1, config.qkv_heads, config.head_dim)
@@ -224,7 +224,7 @@ class Decoder:
         return functional.rms_norm(x, (x.shape[-1],), weight, self.config.norm_eps)
 
 
-def _query_scale(positions: Tensor, length: int, dtype: torch.dtype) -> Tensor:
+def query_scales(positions: Tensor, length: int, dtype: torch.dtype) -> Tensor:
     """[rows, 1, 1]: the logarithm of the number of tokens to the base `length`, but at least one (Qwen's LogN)."""
     logarithms = (positions + 1).double().log() / math.log(length)
     return logarithms.clamp(min=1.0).to(dtype).view(-1, 1, 1)

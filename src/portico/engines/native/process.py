@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from portico.engines.native.channel import FrameReader, encode
-from portico.engines.native.config import NativeConfig
+from portico.engines.native.config import SPIN_TURNS, NativeConfig
 from portico.engines.native.messages import FromWorker, ToWorker
 
 _CONTEXT = multiprocessing.get_context("spawn")
@@ -105,4 +105,4 @@ def _set_thread_wait(thread_wait: str) -> None:
     if thread_wait == "passive":
         os.putenv("OMP_WAIT_POLICY", "passive")
     else:
-        os.putenv("GOMP_SPINCOUNT", "20000")
+        os.putenv("GOMP_SPINCOUNT", str(SPIN_TURNS))

@@ -51,13 +51,21 @@ class Scheduler:
     included.
     """
 
-    def __init__(self, block_manager: BlockManager, max_num_seqs: int, max_num_batched_tokens: int) -> None:
+    def __init__(
+        self,
+        block_manager: BlockManager,
+        max_num_seqs: int,
+        max_num_batched_tokens: int,
+        *,
+        caches_outputs: bool = False,
+    ) -> None:
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []
         self.num_preemptions = 0
         self._block_manager = block_manager
         self._max_num_seqs = max_num_seqs
         self._max_num_batched_tokens = max_num_batched_tokens
+        self._caches_outputs = caches_outputs
         self.prefill_budget = max_num_batched_tokens
         self._prefilled_last = False
 
@@ -122,6 +130,8 @@ class Scheduler:
     def decoded(self, sequence: Sequence) -> None:
         """Takes note of one evaluated token."""
         sequence.num_computed_tokens += 1
+        if self._caches_outputs and sequence.num_computed_tokens % self._block_manager.block_size == 0:
+            self._block_manager.remember(sequence, sequence.num_computed_tokens - 1)
 
     def finish(self, sequence: Sequence) -> None:
         """Ends a sequence, wherever it is, and frees its blocks."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -10,11 +11,14 @@ import torch
 
 from portico.core.engine import EngineStartError
 from portico.core.model import ModelInfo
+from portico.engines.native import kernel_runner
 from portico.engines.native.attention import KVCache
 from portico.engines.native.block_manager import BlockManager
-from portico.engines.native.config import NativeConfig
-from portico.engines.native.decoder import Decoder, DecoderConfig
+from portico.engines.native.config import SPIN_TURNS, NativeConfig
+from portico.engines.native.decoder import Decoder
 from portico.engines.native.engine_core import EngineCore
+from portico.engines.native.kernel_runner import KernelRunner
+from portico.engines.native.kernels.library import load
 from portico.engines.native.loader import load_weights, read_checkpoint
 from portico.engines.native.memory import available_memory
 from portico.engines.native.messages import Ready
@@ -22,6 +26,7 @@ from portico.engines.native.model_runner import ModelRunner
 from portico.engines.native.quantization import compute_dtype, is_supported
 from portico.engines.native.sampler import Sampler
 from portico.engines.native.scheduler import Scheduler
+from portico.engines.native.torch_runner import TorchRunner
 
 # Handing out the work of so small a model takes longer than the work, and the server needs a core too.
 _FEW_PARAMETERS = 16_000_000
@@ -44,30 +49,49 @@ def build(path: Path, config: NativeConfig, on_progress: Callable[[float], None]
             f"max_model_len {wanted_len} is more than the {checkpoint.config.max_position} tokens that the checkpoint "
             f"was made for."
         )
-    kv_dtype = compute_dtype(dtype)
+    sizes = checkpoint.config
+    library = _kernels(config, device)
+    if library is None:
+        per_token = KVCache.bytes_per_token(sizes.num_layers, sizes.num_kv_heads, sizes.head_dim, compute_dtype(dtype))
+        block_bytes = per_token * config.block_size
+    else:
+        block_bytes = kernel_runner.block_bytes(library, sizes, config.block_size)
     weights = load_weights(checkpoint, dtype, device, on_progress)
-    num_threads = config.num_threads or _num_threads(weights.num_parameters)
+    num_parameters = weights.num_parameters
+    num_threads = config.num_threads or _num_threads(num_parameters)
     torch.set_num_threads(num_threads)
-    num_blocks, block_bytes = _num_blocks(checkpoint.config, config, wanted_len, kv_dtype, device)
+    num_blocks = _num_blocks(config, wanted_len, block_bytes, device)
     max_model_len = _max_model_len(config, wanted_len, num_blocks)
     info = ModelInfo(
         architecture=checkpoint.architecture,
         dtype=str(dtype).removeprefix("torch."),
         device=device.type,
-        vocab_size=checkpoint.config.vocab_size,
+        vocab_size=sizes.vocab_size,
         max_model_len=max_model_len,
         eos_token_ids=checkpoint.eos_token_ids,
-        num_parameters=weights.num_parameters,
+        num_parameters=num_parameters,
     )
-    sizes = checkpoint.config
-    cache = KVCache(
-        sizes.num_layers, num_blocks, config.block_size, sizes.num_kv_heads, sizes.head_dim, kv_dtype, device
-    )
-    runner = ModelRunner(Decoder(sizes, weights, max_model_len), cache)
+    runner: ModelRunner
+    if library is None:
+        cache = KVCache(
+            sizes.num_layers,
+            num_blocks,
+            config.block_size,
+            sizes.num_kv_heads,
+            sizes.head_dim,
+            compute_dtype(dtype),
+            device,
+        )
+        runner = TorchRunner(Decoder(sizes, weights, max_model_len), cache)
+    else:
+        turns = 0 if config.thread_wait == "passive" else SPIN_TURNS
+        runner = KernelRunner(library, sizes, weights, max_model_len, num_blocks, config.block_size, num_threads, turns)
     # Where keys depend on the length of the prompt, prompts that begin alike have nothing in common.
     caches_prefixes = config.enable_prefix_caching and not (sizes.rope and sizes.rope.depends_on_prompt)
     block_manager = BlockManager(num_blocks, config.block_size, caches_prefixes=caches_prefixes)
-    scheduler = Scheduler(block_manager, config.max_num_seqs, config.max_num_batched_tokens)
+    scheduler = Scheduler(
+        block_manager, config.max_num_seqs, config.max_num_batched_tokens, caches_outputs=runner.is_exact
+    )
     core = EngineCore(info, scheduler, runner, Sampler(sizes.vocab_size, device))
     return core, Ready(info, scheduler.stats(), num_blocks * block_bytes, num_threads)
 
@@ -96,20 +120,27 @@ def _dtype(name: str, device: torch.device, stored: str | None) -> torch.dtype:
     return dtype
 
 
-def _num_blocks(
-    sizes: DecoderConfig, config: NativeConfig, max_model_len: int, dtype: torch.dtype, device: torch.device
-) -> tuple[int, int]:
-    """How many blocks the cache has, and the bytes of one."""
-    per_token = KVCache.bytes_per_token(sizes.num_layers, sizes.num_kv_heads, sizes.head_dim, dtype)
-    block_bytes = per_token * config.block_size
+def _kernels(config: NativeConfig, device: torch.device) -> ctypes.CDLL | None:
+    """The kernels to run with, or None for PyTorch's operations."""
+    library = load() if device.type == "cpu" and config.kernels != "torch" else None
+    if library is None and config.kernels == "own":
+        raise EngineStartError(
+            "Kernels of its own were asked for, but the engine has none for this device: they are for x86 CPUs with "
+            "AVX2, and are built when the package is installed and finds a C++ compiler."
+        )
+    return library
+
+
+def _num_blocks(config: NativeConfig, max_model_len: int, block_bytes: int, device: torch.device) -> int:
+    """How many blocks the cache has."""
     if config.kv_cache_memory is not None:
-        return config.kv_cache_memory // block_bytes, block_bytes
+        return config.kv_cache_memory // block_bytes
     useful = config.max_num_seqs * -(-max_model_len // config.block_size)
     if device.type == "cpu":
         allowed = int(available_memory() * _CPU_SHARE)
     else:
         allowed = int(torch.cuda.mem_get_info(device)[0] * _GPU_SHARE)
-    return min(useful, allowed // block_bytes), block_bytes
+    return min(useful, allowed // block_bytes)
 
 
 def _max_model_len(config: NativeConfig, wanted_len: int, num_blocks: int) -> int:

@@ -1,0 +1,191 @@
+"""Steps by the compiled kernels: one call for all layers, prompts and single tokens alike.
+
+A row's result depends on its own sequence alone, to the bit: sums run in an order that has nothing to do with the
+batch, the chunks of a prompt, or whether a token was in a prompt or generated (docs/decisions/014-kernels.md).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import weakref
+from collections.abc import Sequence as Items
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from portico.core.engine import TokenLogprobs
+from portico.engines.native.attention import alibi_slopes
+from portico.engines.native.decoder import DecoderConfig, DecoderWeights, query_scales
+from portico.engines.native.kernels.packing import PackedMatrix
+from portico.engines.native.kernels.structures import Batch, Layer, Model
+from portico.engines.native.logprobs import token_logprobs
+from portico.engines.native.memory import give_back_freed_memory
+from portico.engines.native.rope import RotaryEmbedding
+from portico.engines.native.scheduler import Chunk, DecodeStep
+from portico.engines.native.sequence import Sequence
+
+_LOGPROB_ROWS = 64
+
+
+def block_bytes(library: ctypes.CDLL, config: DecoderConfig, block_size: int) -> int:
+    """Memory of one block of the KV cache in all layers."""
+    floats: int = library.portico_block_floats(block_size, config.num_kv_heads, config.head_dim)
+    return 4 * floats * config.num_layers
+
+
+class KernelRunner:
+    """See `ModelRunner`. The layers of `weights` are taken over; `turns` is how long threads spin before they sleep."""
+
+    is_exact = True
+
+    def __init__(
+        self,
+        library: ctypes.CDLL,
+        config: DecoderConfig,
+        weights: DecoderWeights,
+        max_model_len: int,
+        num_blocks: int,
+        block_size: int,
+        num_threads: int,
+        turns: int,
+    ) -> None:
+        self._library = library
+        self._config = config
+        self._block_size = block_size
+        dtype = weights.layers[0].qkv.dtype
+        cpu = torch.device("cpu")
+        self._rotary = None
+        if config.rope is not None:
+            self._rotary = RotaryEmbedding(config.rope, config.head_dim, max_model_len, torch.float32, cpu)
+        self._needs_prompt_lengths = config.rope is not None and config.rope.depends_on_prompt
+        self._embedding = weights.embedding
+        self._logits = torch.empty(0, config.vocab_size)
+        floats = library.portico_block_floats(block_size, config.num_kv_heads, config.head_dim)
+        # Zero pages of the system take no memory until they are written.
+        self._caches = [np.zeros((num_blocks, floats), np.float32) for _ in range(config.num_layers)]
+        # What the structures point to must live as long as they do.
+        self._owned: list[PackedMatrix | Tensor] = []
+        layers = (Layer * config.num_layers)()
+        plain, weights.layers = weights.layers[::-1], []
+        for layer, cache in zip(layers, self._caches, strict=True):
+            own = plain.pop()
+            layer.attention_norm = self._vector(own.attention_norm)
+            layer.q_norm = self._vector(own.q_norm)
+            layer.k_norm = self._vector(own.k_norm)
+            layer.ffn_norm = self._vector(own.ffn_norm)
+            layer.qkv = self._matrix(own.qkv, dtype, own.qkv_bias)
+            layer.attention_out = self._matrix(own.attention_out, dtype)
+            layer.gate_up = self._matrix(own.gate_up, dtype, is_paired=True)
+            layer.down = self._matrix(own.down, dtype)
+            layer.cache = cache.ctypes.data
+            del own
+            give_back_freed_memory()
+        model = Model(
+            num_layers=config.num_layers,
+            hidden_size=config.hidden_size,
+            num_heads=config.num_heads,
+            num_kv_heads=config.num_kv_heads,
+            head_dim=config.head_dim,
+            ffn_size=config.ffn_size,
+            block_size=block_size,
+            norm_eps=config.norm_eps,
+            slopes=None if config.rope else self._vector(torch.tensor(alibi_slopes(config.num_heads))),
+            final_norm=self._vector(weights.final_norm),
+            layers=layers,
+            head=self._matrix(weights.head, dtype),
+        )
+        give_back_freed_memory()
+        self._layers = layers
+        self._decoder = library.portico_create(ctypes.byref(model), num_threads, turns)
+        weakref.finalize(self, library.portico_destroy, self._decoder)
+
+    @torch.inference_mode()
+    def prefill(self, chunks: Items[Chunk]) -> Tensor:
+        """See `ModelRunner`."""
+        return self._forward([(chunk.sequence, chunk.start, chunk.end) for chunk in chunks])
+
+    @torch.inference_mode()
+    def decode(self, step: DecodeStep) -> Tensor:
+        """See `ModelRunner`."""
+        for source, destination in step.copies:
+            for cache in self._caches:
+                cache[destination] = cache[source]
+        return self._evaluate_head(
+            self._forward([(each, each.num_computed_tokens, len(each.token_ids)) for each in step.sequences])
+        )
+
+    @torch.inference_mode()
+    def logits(self, hidden: Tensor, rows: list[int]) -> Tensor:
+        """See `ModelRunner`."""
+        return self._evaluate_head(hidden[rows])
+
+    @torch.inference_mode()
+    def logprobs(self, hidden: Tensor, token_ids: Items[int], num_best: int) -> list[TokenLogprobs]:
+        """See `ModelRunner`."""
+        found: list[TokenLogprobs] = []
+        # A few rows at a time: logits of a long prompt at once could take more memory than the weights.
+        for start in range(0, len(token_ids), _LOGPROB_ROWS):
+            targets = list(token_ids[start : start + _LOGPROB_ROWS])
+            logits = self._evaluate_head(hidden[start : start + len(targets)])
+            found += token_logprobs(logits.log_softmax(1), targets, [num_best] * len(targets))
+        return found
+
+    def _forward(self, parts: list[tuple[Sequence, int, int]]) -> Tensor:
+        """Evaluates the tokens of sequences from a place up to another; [rows, hidden]."""
+        token_ids: list[int] = []
+        positions: list[int] = []
+        prompt_lengths: list[int] = []
+        segments = np.empty((len(parts), 3), np.int32)
+        num_blocks = max(-(-end // self._block_size) for _, _, end in parts)
+        tables = np.zeros((len(parts), num_blocks), np.int32)
+        for index, (sequence, start, end) in enumerate(parts):
+            segments[index] = len(token_ids), end - start, start
+            table = sequence.block_table[:num_blocks]
+            tables[index, : len(table)] = table
+            token_ids += sequence.token_ids[start:end]
+            positions += range(start, end)
+            prompt_lengths += [sequence.num_prompt_tokens] * (end - start)
+        hidden = functional.embedding(torch.tensor(token_ids), self._embedding).float()
+        places = torch.tensor(positions)
+        batch = Batch(
+            num_rows=len(token_ids),
+            num_segments=len(parts),
+            segments=segments.ctypes.data,
+            tables=tables.ctypes.data,
+            table_stride=num_blocks,
+            hidden=hidden.data_ptr(),
+        )
+        if self._rotary is not None:
+            lengths = torch.tensor(prompt_lengths) if self._needs_prompt_lengths else None
+            cosines, sines = self._rotary(places, lengths)
+            batch.cosines, batch.sines = cosines.data_ptr(), sines.data_ptr()
+        if self._config.logn_length is not None:
+            scales = query_scales(places, self._config.logn_length, torch.float32)
+            batch.query_scales = scales.data_ptr()
+        self._library.portico_forward(self._decoder, ctypes.byref(batch))
+        return hidden
+
+    def _evaluate_head(self, hidden: Tensor) -> Tensor:
+        num_rows = len(hidden)
+        # Kept from step to step: so many fresh pages would take the system longer than the product takes.
+        if num_rows > len(self._logits):
+            self._logits = torch.empty(num_rows, self._config.vocab_size)
+        logits = self._logits[:num_rows]
+        self._library.portico_head(self._decoder, hidden.data_ptr(), num_rows, logits.data_ptr())
+        return logits
+
+    def _vector(self, values: Tensor | None) -> int | None:
+        if values is None:
+            return None
+        kept = values.float().contiguous()
+        self._owned.append(kept)
+        return kept.data_ptr()
+
+    def _matrix(
+        self, weight: Tensor, dtype: torch.dtype, bias: Tensor | None = None, *, is_paired: bool = False
+    ) -> ctypes.Structure:
+        packed = PackedMatrix(self._library, weight, dtype, bias, is_paired=is_paired)
+        self._owned.append(packed)
+        return packed.structure

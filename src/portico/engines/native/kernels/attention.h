@@ -1,0 +1,134 @@
+// Attention of some queries to the keys and values of one sequence in the paged cache.
+//
+// A block holds, for each KV head, its keys [head_dim][positions] and then its values [positions][value_dim], with
+// positions and value_dim rounded up to whole vectors. A query's scores, its softmax and its sum of values run over
+// the positions in order, in vectors that begin at multiples of their width: a query's result depends on its
+// own sequence and place alone.
+#pragma once
+
+#include <vector>
+
+#include "vectors.h"
+
+namespace portico {
+
+constexpr int64_t kLanes = 16;
+
+struct CacheShape {
+    int64_t block_size;
+    int64_t num_kv_heads;
+    int64_t head_dim;
+
+    int64_t positions() const { return round_up(block_size, kLanes); }
+    int64_t value_dim() const { return round_up(head_dim, kLanes); }
+    int64_t key_floats() const { return head_dim * positions(); }
+    int64_t head_floats() const { return key_floats() + block_size * value_dim(); }
+    int64_t block_floats() const { return num_kv_heads * head_floats(); }
+};
+
+// Queries of one tile and where their results go; `places` are their places in the sequence.
+struct Queries {
+    std::vector<const float*> queries;
+    std::vector<float*> outputs;
+    std::vector<int64_t> places;
+    std::vector<float> slopes;
+    std::vector<float> factors;
+    std::vector<float> scores;
+
+    void clear() {
+        queries.clear();
+        outputs.clear();
+        places.clear();
+        slopes.clear();
+    }
+};
+
+inline void write_key_value(float* head, const CacheShape& shape, int64_t offset, const float* key,
+                            const float* value) {
+    for (int64_t d = 0; d < shape.head_dim; ++d) head[d * shape.positions() + offset] = key[d];
+    float* to = head + shape.key_floats() + offset * shape.value_dim();
+    for (int64_t d = 0; d < shape.head_dim; ++d) to[d] = value[d];
+}
+
+template <int kCount>
+void score(const float* const* queries, const float* keys, int64_t head_dim, int64_t positions, float* scores,
+           int64_t stride) {
+    for (int64_t lane = 0; lane < positions; lane += kWidth) {
+        Vector sums[kCount];
+        for (auto& each : sums) each = broadcast(0);
+        for (int64_t d = 0; d < head_dim; ++d) {
+            const Vector key = load(keys + d * positions + lane);
+            for (int i = 0; i < kCount; ++i) sums[i] = multiply_add(broadcast(queries[i][d]), key, sums[i]);
+        }
+        for (int i = 0; i < kCount; ++i) store(scores + i * stride + lane, sums[i]);
+    }
+}
+
+// Turns the scores of a query at `place` into weights that are not divided by their sum yet, and those behind it up to
+// `end_block` into zeros; returns one through that sum.
+inline float weigh(float* scores, int64_t place, int64_t end_block, float scale, float slope, const CacheShape& shape) {
+    const int64_t positions = shape.positions(), block = place / shape.block_size;
+    const int64_t count = block * positions + place % shape.block_size + 1, whole = round_up(count, kWidth);
+    // Lanes without a position, at the ends of blocks and behind the query, are to weigh nothing.
+    for (int64_t b = 0; b < block && shape.block_size < positions; ++b)
+        for (int64_t i = shape.block_size; i < positions; ++i) scores[b * positions + i] = -kInfinity;
+    for (int64_t i = count; i < whole; ++i) scores[i] = -kInfinity;
+    Vector most = broadcast(-kInfinity);
+    for (int64_t i = 0; i < whole; i += kWidth) {
+        const Vector scaled = multiply(load(scores + i), broadcast(scale));
+        store(scores + i, scaled);
+        most = maximum(most, scaled);
+    }
+    if (slope != 0) {
+        for (int64_t i = 0; i < count; ++i) {
+            const int64_t distance = i / positions * shape.block_size + i % positions - place;
+            scores[i] += slope * static_cast<float>(distance);
+        }
+        most = broadcast(-kInfinity);
+        for (int64_t i = 0; i < whole; i += kWidth) most = maximum(most, load(scores + i));
+    }
+    const Vector top = broadcast(largest(most));
+    Vector total = broadcast(0);
+    for (int64_t i = 0; i < whole; i += kWidth) {
+        const Vector weight = exponential(subtract(load(scores + i), top));
+        store(scores + i, weight);
+        if (i + kWidth < whole) total = add(total, weight);
+    }
+    for (int64_t i = count; i < (end_block * positions); ++i) scores[i] = 0;
+    return 1.0f / sum(add(total, load(scores + whole - kWidth)));
+}
+
+template <int kCount, int kVectors>
+void accumulate(const float* weights, int64_t stride, const float* cache, const int32_t* table, int64_t block_floats,
+                const CacheShape& shape, int64_t end, int64_t d, const float* factors, float* const* outputs) {
+    Vector sums[kCount][kVectors];
+    for (auto& row : sums)
+        for (auto& each : row) each = broadcast(0);
+    for (int64_t place = 0, block = 0; place < end; ++block) {
+        const float* values = cache + table[block] * block_floats + shape.key_floats() + d;
+        const int64_t stop = place + shape.block_size < end ? place + shape.block_size : end;
+        const float* own = weights + block * shape.positions();
+        for (int64_t i = 0; place < stop; ++place, ++i, values += shape.value_dim()) {
+            Vector value[kVectors];
+            for (int v = 0; v < kVectors; ++v) value[v] = load(values + v * kWidth);
+            for (int c = 0; c < kCount; ++c) {
+                const Vector weight = broadcast(own[c * stride + i]);
+                for (int v = 0; v < kVectors; ++v) sums[c][v] = multiply_add(weight, value[v], sums[c][v]);
+            }
+        }
+    }
+    for (int c = 0; c < kCount; ++c)
+        for (int v = 0; v < kVectors; ++v) {
+            const Vector y = multiply(sums[c][v], broadcast(factors[c]));
+            const int64_t room = shape.head_dim - d - v * kWidth;
+            if (room >= kWidth) {
+                store(outputs[c] + d + v * kWidth, y);
+            } else if (room > 0) {
+                alignas(64) float lanes[kWidth];
+                store(lanes, y);
+                for (int64_t i = 0; i < room; ++i) outputs[c][d + v * kWidth + i] = lanes[i];
+            }
+        }
+}
+
+}  // namespace portico

@@ -1,0 +1,431 @@
+// One forward pass of a decoder over rows of several sequences, prompts and single tokens alike, on the CPU.
+//
+// The structures are those of `structures.py`; all tensors belong to the caller.
+#include <algorithm>
+#include <cmath>
+#include <memory>
+
+#include "attention.h"
+#include "products.h"
+#include "threads.h"
+
+namespace portico {
+
+struct Layer {
+    const float* attention_norm;
+    const float* q_norm;
+    const float* k_norm;
+    const float* ffn_norm;
+    Matrix qkv;
+    Matrix attention_out;
+    Matrix gate_up;
+    Matrix down;
+    float* cache;
+};
+
+struct Model {
+    int64_t num_layers;
+    int64_t hidden_size;
+    int64_t num_heads;
+    int64_t num_kv_heads;
+    int64_t head_dim;
+    int64_t ffn_size;
+    int64_t block_size;
+    float norm_eps;
+    const float* slopes;
+    const float* final_norm;
+    const Layer* layers;
+    Matrix head;
+};
+
+// Rows of one sequence lie behind each other. `segments` is [num_segments][3]: first row, rows, place of the first.
+struct Batch {
+    int64_t num_rows;
+    int64_t num_segments;
+    const int32_t* segments;
+    const int32_t* tables;
+    int64_t table_stride;
+    const float* cosines;
+    const float* sines;
+    const float* query_scales;
+    float* hidden;
+};
+
+// Rows of queries of a tile, times the heads of a KV head.
+constexpr int64_t kTileQueries = 32;
+#if defined(__AVX512F__)
+constexpr int kMostScored = 8;
+constexpr int kMostAccumulated = 6;
+#else
+constexpr int kMostScored = 6;
+constexpr int kMostAccumulated = 3;
+#endif
+
+template <class T>
+T* grown(std::vector<T>& buffer, int64_t size) {
+    // To the beginning of a cache line.
+    constexpr int64_t slack = 64 / sizeof(T);
+    if (static_cast<int64_t>(buffer.size()) < size + slack) buffer.resize(size + slack);
+    auto address = reinterpret_cast<uintptr_t>(buffer.data());
+    return reinterpret_cast<T*>((address + 63) / 64 * 64);
+}
+
+inline void normalise(const float* x, const float* weight, int64_t size, float eps, float* y) {
+    Vector squares = broadcast(0);
+    int64_t i = 0;
+    for (; i + kWidth <= size; i += kWidth) squares = multiply_add(load(x + i), load(x + i), squares);
+    float total = sum(squares);
+    for (int64_t j = i; j < size; ++j) total += x[j] * x[j];
+    const float factor = 1.0f / std::sqrt(total / static_cast<float>(size) + eps);
+    for (i = 0; i + kWidth <= size; i += kWidth)
+        store(y + i, multiply(multiply(load(x + i), broadcast(factor)), load(weight + i)));
+    for (; i < size; ++i) y[i] = x[i] * factor * weight[i];
+}
+
+class Decoder {
+public:
+    Decoder(const Model& model, int num_threads, int64_t turns)
+        : model_(model), shape_{model.block_size, model.num_kv_heads, model.head_dim}, threads_(num_threads, turns) {
+        tiles_.resize(num_threads);
+        own_.resize(num_threads);
+        phases_ = std::make_unique<Tasks[]>(kPhases);
+    }
+
+    void forward(const Batch& batch) {
+        plan(batch);
+        threads_.run([&](int thread) {
+            for (int64_t i = 0; i < model_.num_layers; ++i) run_layer(batch, model_.layers[i], thread);
+            const int64_t size = model_.hidden_size;
+            for (int64_t row = thread; row < batch.num_rows; row += threads_.count()) {
+                float* x = batch.hidden + row * size;
+                normalise(x, model_.final_norm, size, model_.norm_eps, x);
+            }
+        });
+    }
+
+    // Rows of `hidden` [rows, hidden] to `logits` [rows, vocab].
+    void evaluate_head(const float* hidden, int64_t num_rows, float* logits) {
+        reserve(num_rows, model_.hidden_size);
+        num_rows_ = num_rows;
+        set(0, model_.head);
+        threads_.run([&](int thread) {
+            const Rows rows = prepared(hidden, model_.hidden_size, nullptr, model_.head, thread);
+            multiply<Use::kStore>(rows, model_.head, phases_[0], logits, model_.head.num_outputs);
+        });
+    }
+
+private:
+    enum Phase { kQkv, kAttend, kOut, kGateUp, kDown, kPhases };
+    // So few rows are prepared by every thread for itself: that takes less time than waiting for one that does it.
+    static constexpr int64_t kFewRows = 2;
+
+    void plan(const Batch& batch) {
+        num_rows_ = batch.num_rows;
+        const int64_t heads = model_.num_heads + 2 * model_.num_kv_heads;
+        qkv_ = grown(qkv_buffer_, num_rows_ * heads * model_.head_dim);
+        attended_ = grown(attended_buffer_, num_rows_ * model_.num_heads * model_.head_dim);
+        gated_ = grown(gated_buffer_, num_rows_ * model_.ffn_size);
+        reserve(num_rows_, std::max({model_.hidden_size, model_.num_heads * model_.head_dim, model_.ffn_size}));
+        tiles_of_rows_.clear();
+        const int64_t most = std::max<int64_t>(1, kTileQueries / (model_.num_heads / model_.num_kv_heads));
+        is_single_ = true;
+        for (int64_t i = 0; i < batch.num_segments; ++i) {
+            const int32_t* segment = batch.segments + 3 * i;
+            is_single_ = is_single_ && segment[1] == 1;
+            for (int64_t start = 0; start < segment[1]; start += most)
+                tiles_of_rows_.push_back({i, segment[0] + start, std::min<int64_t>(most, segment[1] - start),
+                                          segment[2] + start});
+        }
+        // The longest first, so that none is left at the end for one thread alone.
+        std::stable_sort(tiles_of_rows_.begin(), tiles_of_rows_.end(),
+                         [](const Tile& a, const Tile& b) { return a.place + a.num_rows > b.place + b.num_rows; });
+        set_attention(model_.layers[0]);
+    }
+
+    void reserve(int64_t num_rows, int64_t size) {
+        row_bytes_ = round_up(size, 64) * sizeof(float);
+        prepared_ = grown(prepared_buffer_, num_rows * row_bytes_);
+        scales_ = grown(scales_buffer_, num_rows);
+        for (auto& own : own_) {
+            own.data = grown(own.buffer, kFewRows * row_bytes_);
+            own.normalised = grown(own.normalised_buffer, round_up(size, 64));
+        }
+    }
+
+    void set(int phase, const Matrix& matrix) {
+        const int64_t num_blocks = (num_rows_ + kBlockRows - 1) / kBlockRows;
+        const int64_t num_tasks = matrix.num_panels() * num_blocks;
+        phases_[phase].reset(num_tasks, std::max<int64_t>(1, num_tasks / (threads_.count() * 16)));
+    }
+
+    // The phases up to the end of attention; the layers are alike.
+    void set_attention(const Layer& layer) {
+        set(kQkv, layer.qkv);
+        phases_[kAttend].reset(static_cast<int64_t>(tiles_of_rows_.size()) * model_.num_kv_heads, 1);
+        set(kOut, layer.attention_out);
+    }
+
+    void run_layer(const Batch& batch, const Layer& layer, int thread) {
+        const int64_t hidden = model_.hidden_size, width = model_.num_heads * model_.head_dim;
+        const int64_t qkv_width = layer.qkv.num_outputs;
+        Rows rows = prepared(batch.hidden, hidden, layer.attention_norm, layer.qkv, thread);
+        multiply<Use::kStore>(rows, layer.qkv, phases_[kQkv], qkv_, qkv_width);
+        threads_.meet();
+        if (!is_single_) {
+            for (int64_t i = 0; i < batch.num_segments; ++i) place_rows(batch, layer, batch.segments + 3 * i, i, thread);
+            threads_.meet();
+        }
+        phases_[kAttend].take([&](int64_t task) {
+            const Tile& tile = tiles_of_rows_[task / model_.num_kv_heads];
+            const int64_t kv_head = task % model_.num_kv_heads;
+            if (is_single_) place(batch, layer, tile.segment, tile.first_row, tile.place, kv_head, kv_head + 1);
+            attend(batch, layer, tile, kv_head, tiles_[thread]);
+        });
+        // The tasks of a phase are laid out while no thread is in it: at least one meeting lies between.
+        if (thread == 0) {
+            set(kGateUp, layer.gate_up);
+            set(kDown, layer.down);
+        }
+        threads_.meet();
+        rows = prepared(attended_, width, nullptr, layer.attention_out, thread);
+        multiply<Use::kAdd>(rows, layer.attention_out, phases_[kOut], batch.hidden, hidden);
+        threads_.meet();
+        if (thread == 0) set_attention(layer);
+        rows = prepared(batch.hidden, hidden, layer.ffn_norm, layer.gate_up, thread);
+        multiply<Use::kGate>(rows, layer.gate_up, phases_[kGateUp], gated_, model_.ffn_size);
+        threads_.meet();
+        rows = prepared(gated_, model_.ffn_size, nullptr, layer.down, thread);
+        multiply<Use::kAdd>(rows, layer.down, phases_[kDown], batch.hidden, hidden);
+        threads_.meet();
+    }
+
+    // The rows that a product reads: normalised if there is a weight, and quantised if the matrix is.
+    Rows prepared(const float* x, int64_t size, const float* norm, const Matrix& matrix, int thread) {
+        const bool is_quantised = matrix.format == kInt8;
+        if (!is_quantised && !norm)
+            return {reinterpret_cast<const uint8_t*>(x), size * static_cast<int64_t>(sizeof(float)), nullptr};
+        Own& own = own_[thread];
+        const bool is_few = num_rows_ <= kFewRows;
+        uint8_t* data = is_few ? own.data : prepared_;
+        float* scales = is_few ? own.scales : scales_;
+        for (int64_t row = is_few ? 0 : thread; row < num_rows_; row += is_few ? 1 : threads_.count()) {
+            const float* from = x + row * size;
+            uint8_t* to = data + row * row_bytes_;
+            if (!is_quantised) {
+                normalise(from, norm, size, model_.norm_eps, reinterpret_cast<float*>(to));
+                continue;
+            }
+            if (norm) {
+                normalise(from, norm, size, model_.norm_eps, own.normalised);
+                from = own.normalised;
+            }
+            scales[row] = quantise(from, size, to);
+        }
+        if (!is_few) threads_.meet();
+        return {data, row_bytes_, scales};
+    }
+
+    template <Use kUse>
+    void multiply(const Rows& rows, const Matrix& matrix, Tasks& tasks, float* out, int64_t out_stride) {
+        const int64_t num_blocks = (num_rows_ + kBlockRows - 1) / kBlockRows;
+        tasks.take([&](int64_t task) {
+            const int64_t panel = task / num_blocks, first = task % num_blocks * kBlockRows;
+            multiply_panel<kUse>(rows, first, std::min(first + kBlockRows, num_rows_), matrix, panel, out, out_stride);
+        });
+    }
+
+    void place_rows(const Batch& batch, const Layer& layer, const int32_t* segment, int64_t index, int thread) {
+        for (int64_t i = 0; i < segment[1]; ++i)
+            if ((segment[0] + i) % threads_.count() == thread)
+                place(batch, layer, index, segment[0] + i, segment[2] + i, 0, model_.num_kv_heads);
+    }
+
+    // Normalises and turns the heads of a row that belong to some KV heads, and writes keys and values to the cache.
+    void place(const Batch& batch, const Layer& layer, int64_t segment, int64_t row, int64_t position, int64_t first,
+               int64_t last) {
+        const int64_t dim = model_.head_dim, group = model_.num_heads / model_.num_kv_heads;
+        float* q = qkv_ + row * layer.qkv.num_outputs;
+        float* k = q + model_.num_heads * dim;
+        const float* v = k + model_.num_kv_heads * dim;
+        for (int64_t head = first * group; head < last * group; ++head) {
+            turn(batch, row, q + head * dim, layer.q_norm);
+            if (batch.query_scales)
+                for (int64_t d = 0; d < dim; ++d) q[head * dim + d] *= batch.query_scales[row];
+        }
+        const int32_t* table = batch.tables + segment * batch.table_stride;
+        float* block = layer.cache + table[position / shape_.block_size] * shape_.block_floats();
+        for (int64_t head = first; head < last; ++head) {
+            turn(batch, row, k + head * dim, layer.k_norm);
+            write_key_value(block + head * shape_.head_floats(), shape_, position % shape_.block_size, k + head * dim,
+                            v + head * dim);
+        }
+    }
+
+    // The two halves of a head's dimensions are pairs; the first half of the sines is negative.
+    void turn(const Batch& batch, int64_t row, float* x, const float* norm) const {
+        const int64_t dim = model_.head_dim, half = dim / 2;
+        if (norm) normalise(x, norm, dim, model_.norm_eps, x);
+        if (!batch.cosines) return;
+        const float *cosines = batch.cosines + row * dim, *sines = batch.sines + row * dim;
+        for (int64_t i = 0; i < half; ++i) {
+            const float a = x[i], b = x[i + half];
+            x[i] = a * cosines[i] + b * sines[i];
+            x[i + half] = b * cosines[i + half] + a * sines[i + half];
+        }
+    }
+
+    struct Tile {
+        int64_t segment;
+        int64_t first_row;
+        int64_t num_rows;
+        int64_t place;
+    };
+
+    void attend(const Batch& batch, const Layer& layer, const Tile& tile, int64_t kv_head, Queries& work) {
+        const int64_t dim = model_.head_dim, group = model_.num_heads / model_.num_kv_heads;
+        const int64_t positions = shape_.positions(), block_floats = shape_.block_floats();
+        const int64_t end = tile.place + tile.num_rows, end_block = (end + shape_.block_size - 1) / shape_.block_size;
+        work.clear();
+        for (int64_t i = 0; i < tile.num_rows; ++i)
+            for (int64_t head = kv_head * group; head < (kv_head + 1) * group; ++head) {
+                work.queries.push_back(qkv_ + (tile.first_row + i) * layer.qkv.num_outputs + head * dim);
+                work.outputs.push_back(attended_ + ((tile.first_row + i) * model_.num_heads + head) * dim);
+                work.places.push_back(tile.place + i);
+                work.slopes.push_back(model_.slopes ? model_.slopes[head] : 0.0f);
+            }
+        const int64_t count = static_cast<int64_t>(work.queries.size()), stride = end_block * positions;
+        float* scores = grown(work.scores, count * stride);
+        const int32_t* table = batch.tables + tile.segment * batch.table_stride;
+        const float* cache = layer.cache + kv_head * shape_.head_floats();
+        for (int64_t block = 0; block < end_block; ++block)
+            score_block(work, cache + table[block] * block_floats, scores + block * positions, stride);
+        const float scale = 1.0f / std::sqrt(static_cast<float>(dim));
+        work.factors.resize(count);
+        for (int64_t i = 0; i < count; ++i)
+            work.factors[i] = weigh(scores + i * stride, work.places[i], end_block, scale, work.slopes[i], shape_);
+        for (int64_t first = 0; first < count;) {
+            const int64_t num_parts = (count - first + kMostAccumulated - 1) / kMostAccumulated;
+            const int64_t size = (count - first + num_parts - 1) / num_parts;
+            for (int64_t d = 0; d < shape_.value_dim();) {
+                const int64_t left = (shape_.value_dim() - d) / kWidth, width = left >= 4 ? 4 : left >= 2 ? 2 : 1;
+                accumulate_part(size, width, scores + first * stride, stride, cache, table, end, d,
+                                work.factors.data() + first, work.outputs.data() + first);
+                d += width * kWidth;
+            }
+            first += size;
+        }
+    }
+
+    void score_block(const Queries& work, const float* keys, float* scores, int64_t stride) const {
+        const int64_t count = static_cast<int64_t>(work.queries.size()), dim = model_.head_dim;
+        const int64_t positions = shape_.positions();
+        for (int64_t first = 0; first < count;) {
+            const int64_t num_parts = (count - first + kMostScored - 1) / kMostScored;
+            const int64_t size = (count - first + num_parts - 1) / num_parts;
+            const float* const* queries = work.queries.data() + first;
+            float* to = scores + first * stride;
+            switch (size) {
+                case 1: score<1>(queries, keys, dim, positions, to, stride); break;
+                case 2: score<2>(queries, keys, dim, positions, to, stride); break;
+                case 3: score<3>(queries, keys, dim, positions, to, stride); break;
+                case 4: score<4>(queries, keys, dim, positions, to, stride); break;
+                case 5: score<5>(queries, keys, dim, positions, to, stride); break;
+                case 6: score<6>(queries, keys, dim, positions, to, stride); break;
+                case 7: score<7>(queries, keys, dim, positions, to, stride); break;
+                default: score<8>(queries, keys, dim, positions, to, stride); break;
+            }
+            first += size;
+        }
+    }
+
+    template <class... Arguments>
+    void accumulate_part(int64_t size, int64_t width, Arguments... arguments) const {
+        switch (width) {
+            case 1: accumulate_rows<1>(size, arguments...); break;
+            case 2: accumulate_rows<2>(size, arguments...); break;
+            default: accumulate_rows<4>(size, arguments...); break;
+        }
+    }
+
+    template <int kVectors>
+    void accumulate_rows(int64_t size, const float* weights, int64_t stride, const float* cache, const int32_t* table,
+                         int64_t end, int64_t d, const float* factors, float* const* outputs) const {
+        const int64_t bf = shape_.block_floats();
+        switch (size) {
+            case 1: accumulate<1, kVectors>(weights, stride, cache, table, bf, shape_, end, d, factors, outputs); break;
+            case 2: accumulate<2, kVectors>(weights, stride, cache, table, bf, shape_, end, d, factors, outputs); break;
+            case 3: accumulate<3, kVectors>(weights, stride, cache, table, bf, shape_, end, d, factors, outputs); break;
+            case 4: accumulate<4, kVectors>(weights, stride, cache, table, bf, shape_, end, d, factors, outputs); break;
+            case 5: accumulate<5, kVectors>(weights, stride, cache, table, bf, shape_, end, d, factors, outputs); break;
+            default: accumulate<6, kVectors>(weights, stride, cache, table, bf, shape_, end, d, factors, outputs);
+        }
+    }
+
+    struct Own {
+        std::vector<uint8_t> buffer;
+        std::vector<float> normalised_buffer;
+        uint8_t* data = nullptr;
+        float* normalised = nullptr;
+        float scales[kFewRows] = {};
+    };
+
+    const Model model_;
+    const CacheShape shape_;
+    Threads threads_;
+    std::unique_ptr<Tasks[]> phases_;
+    std::vector<Tile> tiles_of_rows_;
+    std::vector<Queries> tiles_;
+    std::vector<Own> own_;
+    bool is_single_ = false;
+    int64_t num_rows_ = 0;
+    int64_t row_bytes_ = 0;
+    uint8_t* prepared_ = nullptr;
+    float *qkv_ = nullptr, *attended_ = nullptr, *gated_ = nullptr, *scales_ = nullptr;
+    std::vector<uint8_t> prepared_buffer_;
+    std::vector<float> qkv_buffer_, attended_buffer_, gated_buffer_, scales_buffer_;
+};
+
+}  // namespace portico
+
+extern "C" {
+
+#define PORTICO_PUBLIC __attribute__((visibility("default")))
+
+PORTICO_PUBLIC int64_t portico_panel() { return portico::kPanel; }
+
+PORTICO_PUBLIC int64_t portico_block_floats(int64_t block_size, int64_t num_kv_heads, int64_t head_dim) {
+    return portico::CacheShape{block_size, num_kv_heads, head_dim}.block_floats();
+}
+
+PORTICO_PUBLIC int64_t portico_packed_bytes(int32_t format, int64_t num_outputs, int64_t num_inputs) {
+    return (num_outputs + portico::kPanel - 1) / portico::kPanel * portico::panel_bytes(format, num_inputs);
+}
+
+// Packs rows of `row_bytes` bytes each into the panels of `matrix`.
+PORTICO_PUBLIC void portico_pack(const void* rows, int64_t row_bytes, const portico::Matrix* matrix) {
+    auto from = static_cast<const uint8_t*>(rows);
+    void* to = const_cast<void*>(matrix->panels);
+    switch (matrix->format) {
+        case portico::kInt8: portico::pack(from, row_bytes, *matrix, static_cast<int8_t*>(to)); break;
+        case portico::kFloat32: portico::pack(from, row_bytes, *matrix, static_cast<float*>(to)); break;
+        default: portico::pack(from, row_bytes, *matrix, static_cast<uint16_t*>(to));
+    }
+}
+
+// What the offset of unsigned activations adds to a product of a row of weights, to be taken away.
+PORTICO_PUBLIC int64_t portico_byte_offset() { return portico::kByteOffset; }
+
+PORTICO_PUBLIC void* portico_create(const portico::Model* model, int64_t num_threads, int64_t turns) {
+    return new portico::Decoder(*model, static_cast<int>(num_threads), turns);
+}
+
+PORTICO_PUBLIC void portico_destroy(void* decoder) { delete static_cast<portico::Decoder*>(decoder); }
+
+PORTICO_PUBLIC void portico_forward(void* decoder, const portico::Batch* batch) {
+    static_cast<portico::Decoder*>(decoder)->forward(*batch);
+}
+
+PORTICO_PUBLIC void portico_head(void* decoder, const float* hidden, int64_t num_rows, float* logits) {
+    static_cast<portico::Decoder*>(decoder)->evaluate_head(hidden, num_rows, logits);
+}
+}

@@ -1,0 +1,56 @@
+"""Finds the compiled kernels that are for this processor."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import importlib.util
+from ctypes import POINTER, c_int32, c_int64, c_void_p
+from pathlib import Path
+
+from portico.engines.native.kernels.structures import Batch, Matrix, Model
+
+# The best first, each with what the processor must have.
+_VARIANTS = (
+    ("avx512", ("avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "avx512_vnni")),
+    ("avx2", ("avx2", "fma", "f16c", "bmi1", "bmi2")),
+)
+_CPUINFO = Path("/proc/cpuinfo")
+
+
+@functools.cache
+def load(variant: str | None = None) -> ctypes.CDLL | None:
+    """The kernels of a variant, or the best ones; None if this processor cannot run them or they were not built."""
+    flags = _processor_flags()
+    for name, needed in _VARIANTS:
+        if variant in (None, name) and flags.issuperset(needed):
+            spec = importlib.util.find_spec(f"{__package__}.{name}")
+            if spec is not None and spec.origin is not None:
+                return _with_signatures(ctypes.CDLL(spec.origin))
+    return None
+
+
+def _processor_flags() -> frozenset[str]:
+    try:
+        lines = _CPUINFO.read_text().splitlines()
+    except OSError:
+        return frozenset()
+    return frozenset(next((line.split(":", 1)[1].split() for line in lines if line.startswith("flags")), ()))
+
+
+def _with_signatures(library: ctypes.CDLL) -> ctypes.CDLL:
+    for name, result, arguments in (
+        ("portico_panel", c_int64, ()),
+        ("portico_byte_offset", c_int64, ()),
+        ("portico_block_floats", c_int64, (c_int64, c_int64, c_int64)),
+        ("portico_packed_bytes", c_int64, (c_int32, c_int64, c_int64)),
+        ("portico_pack", None, (c_void_p, c_int64, POINTER(Matrix))),
+        ("portico_create", c_void_p, (POINTER(Model), c_int64, c_int64)),
+        ("portico_destroy", None, (c_void_p,)),
+        ("portico_forward", None, (c_void_p, POINTER(Batch))),
+        ("portico_head", None, (c_void_p, c_void_p, c_int64, c_void_p)),
+    ):
+        function = getattr(library, name)
+        function.restype = result
+        function.argtypes = arguments
+    return library

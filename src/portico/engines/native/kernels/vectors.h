@@ -1,0 +1,119 @@
+// Vectors of float32, as wide as the instruction set that this is compiled for has them.
+//
+// Contraction of products and sums is off (see pyproject.toml) and every fused operation is written out, so that a
+// number is computed by the same operations wherever it stands in a batch.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+#include <limits>
+
+namespace portico {
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+#if defined(__AVX512F__)
+
+using Vector = __m512;
+constexpr int kWidth = 16;
+
+inline Vector load(const float* p) { return _mm512_loadu_ps(p); }
+inline void store(float* p, Vector x) { _mm512_storeu_ps(p, x); }
+inline Vector broadcast(float x) { return _mm512_set1_ps(x); }
+inline Vector add(Vector a, Vector b) { return _mm512_add_ps(a, b); }
+inline Vector subtract(Vector a, Vector b) { return _mm512_sub_ps(a, b); }
+inline Vector multiply(Vector a, Vector b) { return _mm512_mul_ps(a, b); }
+inline Vector divide(Vector a, Vector b) { return _mm512_div_ps(a, b); }
+inline Vector multiply_add(Vector a, Vector b, Vector c) { return _mm512_fmadd_ps(a, b, c); }
+inline Vector maximum(Vector a, Vector b) { return _mm512_max_ps(a, b); }
+inline Vector minimum(Vector a, Vector b) { return _mm512_min_ps(a, b); }
+inline Vector absolute(Vector a) { return _mm512_abs_ps(a); }
+inline Vector nearest(Vector a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+inline Vector times_power_of_two(Vector a, Vector n) { return _mm512_scalef_ps(a, n); }
+inline Vector load_half(const uint16_t* p) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+}
+inline Vector load_brain(const uint16_t* p) {
+    const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
+}
+// Rounds to signed bytes; the values are in their range.
+inline void store_bytes(int8_t* p, Vector x) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(x)));
+}
+
+#elif defined(__AVX2__)
+
+using Vector = __m256;
+constexpr int kWidth = 8;
+
+inline Vector load(const float* p) { return _mm256_loadu_ps(p); }
+inline void store(float* p, Vector x) { _mm256_storeu_ps(p, x); }
+inline Vector broadcast(float x) { return _mm256_set1_ps(x); }
+inline Vector add(Vector a, Vector b) { return _mm256_add_ps(a, b); }
+inline Vector subtract(Vector a, Vector b) { return _mm256_sub_ps(a, b); }
+inline Vector multiply(Vector a, Vector b) { return _mm256_mul_ps(a, b); }
+inline Vector divide(Vector a, Vector b) { return _mm256_div_ps(a, b); }
+inline Vector multiply_add(Vector a, Vector b, Vector c) { return _mm256_fmadd_ps(a, b, c); }
+inline Vector maximum(Vector a, Vector b) { return _mm256_max_ps(a, b); }
+inline Vector minimum(Vector a, Vector b) { return _mm256_min_ps(a, b); }
+inline Vector absolute(Vector a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
+inline Vector nearest(Vector a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+inline Vector times_power_of_two(Vector a, Vector n) {
+    const __m256i exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
+    return _mm256_mul_ps(a, _mm256_castsi256_ps(_mm256_slli_epi32(exponent, 23)));
+}
+inline Vector load_half(const uint16_t* p) {
+    return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+inline Vector load_brain(const uint16_t* p) {
+    const __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
+}
+inline void store_bytes(int8_t* p, Vector x) {
+    const __m256i wide = _mm256_cvtps_epi32(x);
+    const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(wide), _mm256_extracti128_si256(wide, 1));
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packs_epi16(words, words));
+}
+
+#else
+#error "these kernels are for AVX2 and AVX-512"
+#endif
+
+inline float sum(Vector x) {
+    alignas(64) float lanes[kWidth];
+    store(lanes, x);
+    for (int half = kWidth / 2; half; half /= 2)
+        for (int i = 0; i < half; ++i) lanes[i] += lanes[i + half];
+    return lanes[0];
+}
+
+inline float largest(Vector x) {
+    alignas(64) float lanes[kWidth];
+    store(lanes, x);
+    for (int half = kWidth / 2; half; half /= 2)
+        for (int i = 0; i < half; ++i) lanes[i] = lanes[i] > lanes[i + half] ? lanes[i] : lanes[i + half];
+    return lanes[0];
+}
+
+// The exponential function by a polynomial over [-ln 2 / 2, ln 2 / 2] (the coefficients are those of Cephes' expf);
+// arguments below -87 count as -87.
+inline Vector exponential(Vector x) {
+    x = minimum(maximum(x, broadcast(-87.0f)), broadcast(88.0f));
+    const Vector n = nearest(multiply(x, broadcast(1.44269504088896341f)));
+    Vector r = multiply_add(n, broadcast(-0.693359375f), x);
+    r = multiply_add(n, broadcast(2.12194440e-4f), r);
+    Vector p = broadcast(1.9875691500e-4f);
+    p = multiply_add(p, r, broadcast(1.3981999507e-3f));
+    p = multiply_add(p, r, broadcast(8.3334519073e-3f));
+    p = multiply_add(p, r, broadcast(4.1665795894e-2f));
+    p = multiply_add(p, r, broadcast(1.6666665459e-1f));
+    p = multiply_add(p, r, broadcast(5.0000001201e-1f));
+    p = multiply_add(p, multiply(r, r), add(r, broadcast(1.0f)));
+    return times_power_of_two(p, n);
+}
+
+inline int64_t round_up(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
+
+}  // namespace portico

@@ -1,0 +1,96 @@
+"""The kernels' products against exact arithmetic, in every variant that this processor can run."""
+
+from __future__ import annotations
+
+import ctypes
+
+import pytest
+import torch
+from torch import Tensor
+
+from portico.engines.native.kernels.library import load
+from portico.engines.native.kernels.packing import PackedMatrix
+from portico.engines.native.kernels.structures import Model
+from portico.engines.native.quantization import quantized, values_and_scales
+
+FORMATS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "int8": torch.int8}
+# [out, in], none of the last ones a multiple of anything that matters.
+SHAPES = [(64, 32), (256, 896), (1, 4), (130, 67), (97, 13)]
+
+
+@pytest.fixture(params=["avx512", "avx2"])
+def library(request: pytest.FixtureRequest) -> ctypes.CDLL:
+    found = load(request.param)
+    if found is None:
+        pytest.skip(f"no {request.param} kernels on this machine")
+    return found
+
+
+class Product:
+    """A matrix as the head of a decoder without layers."""
+
+    def __init__(self, library: ctypes.CDLL, matrix: PackedMatrix, num_threads: int) -> None:
+        self._library = library
+        self._matrix = matrix
+        model = Model(hidden_size=matrix.structure.num_inputs, head=matrix.structure, num_heads=1, num_kv_heads=1)
+        self._decoder = library.portico_create(ctypes.byref(model), num_threads, 1000)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        y = torch.full((len(x), self._matrix.structure.num_outputs), torch.nan)
+        self._library.portico_head(self._decoder, x.contiguous().data_ptr(), len(x), y.data_ptr())
+        return y
+
+    def close(self) -> None:
+        self._library.portico_destroy(self._decoder)
+
+
+def random_numbers(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def quantized_rows(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Signed bytes [rows, in] as float64, and scales [rows, 1], by the kernels' own rounding."""
+    top = x.abs().amax(1, keepdim=True)
+    return (x * (127.0 / top)).round().double(), (top / 127.0).double()
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("name", FORMATS)
+def test_products_are_those_of_exact_arithmetic(library: ctypes.CDLL, name: str, shape: tuple[int, int]) -> None:
+    weight, bias = random_numbers(*shape), random_numbers(shape[0], seed=1)
+    x = random_numbers(21, shape[1], seed=2)
+    product = Product(library, PackedMatrix(library, weight, FORMATS[name], bias), 2)
+    found = product(x)
+    product.close()
+    if name == "int8":
+        values, scales = values_and_scales(quantized(weight))
+        rows, row_scales = quantized_rows(x)
+        expected = (rows @ values.double().T) * scales.double() * row_scales + bias
+    else:
+        expected = x.double() @ weight.to(FORMATS[name]).double().T + bias
+    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-4 if shape[1] > 100 else 1e-5)
+
+
+@pytest.mark.parametrize("num_threads", [1, 3])
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_row_has_the_same_bits_whatever_is_beside_it(library: ctypes.CDLL, name: str, num_threads: int) -> None:
+    x = random_numbers(120, 67)
+    product = Product(library, PackedMatrix(library, random_numbers(130, 67), FORMATS[name]), num_threads)
+    alone = torch.cat([product(row.unsqueeze(0)) for row in x])
+    for num_rows in (2, 3, 5, 7, 8, 13, 32, 97, 120):
+        assert torch.equal(product(x[-num_rows:]), alone[-num_rows:])
+    product.close()
+
+
+def test_the_largest_bytes_are_not_clipped(library: ctypes.CDLL) -> None:
+    """Two neighbouring products of 127 by 127 still fit 16 bits; with unsigned bytes they would not."""
+    product = Product(library, PackedMatrix(library, torch.ones(64, 256), torch.int8), 1)
+    found = product(torch.stack([torch.ones(256), -torch.ones(256)]))
+    product.close()
+    torch.testing.assert_close(found, torch.tensor([[256.0], [-256.0]]).expand(2, 64))
+
+
+def test_rows_of_zeros_give_zeros(library: ctypes.CDLL) -> None:
+    product = Product(library, PackedMatrix(library, random_numbers(64, 32), torch.int8), 1)
+    assert torch.equal(product(torch.zeros(1, 32)), torch.zeros(1, 64))
+    product.close()
