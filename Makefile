@@ -38,7 +38,9 @@ clean:
 	rm -rf $(VENV) build dist *.egg-info
 
 # The environment has one stamp for what serving needs and one for what developing needs besides.
-$(VENV)/.server: pyproject.toml constraints.txt
+KERNELS := $(wildcard src/portico/engines/native/kernels/*.cpp src/portico/engines/native/kernels/*.h)
+
+$(VENV)/.server: pyproject.toml constraints.txt $(KERNELS)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
 	touch $@

@@ -53,15 +53,25 @@ inline void write_key_value(float* head, const CacheShape& shape, int64_t offset
 template <int kCount>
 void score(const float* const* queries, const float* keys, int64_t head_dim, int64_t positions, float* scores,
            int64_t stride) {
+#define PORTICO_BEGIN(i)                                   \
+    const float* query##i = queries[i < kCount ? i : 0];   \
+    Vector sum##i = broadcast(0);
+#define PORTICO_STEP(i) \
+    if constexpr (i < kCount) sum##i = multiply_add(broadcast(query##i[d]), key, sum##i);
+#define PORTICO_END(i) \
+    if constexpr (i < kCount) store(scores + i * stride + lane, sum##i);
+
     for (int64_t lane = 0; lane < positions; lane += kWidth) {
-        Vector sums[kCount];
-        for (auto& each : sums) each = broadcast(0);
+        PORTICO_EACH(PORTICO_BEGIN)
         for (int64_t d = 0; d < head_dim; ++d) {
             const Vector key = load(keys + d * positions + lane);
-            for (int i = 0; i < kCount; ++i) sums[i] = multiply_add(broadcast(queries[i][d]), key, sums[i]);
+            PORTICO_EACH(PORTICO_STEP)
         }
-        for (int i = 0; i < kCount; ++i) store(scores + i * stride + lane, sums[i]);
+        PORTICO_EACH(PORTICO_END)
     }
+#undef PORTICO_BEGIN
+#undef PORTICO_STEP
+#undef PORTICO_END
 }
 
 // Turns the scores of a query at `place` into weights that are not divided by their sum yet, and those behind it up to
@@ -98,12 +108,30 @@ inline float weigh(float* scores, int64_t place, int64_t end_block, float scale,
     return 1.0f / sum(add(total, load(scores + whole - kWidth)));
 }
 
+template <int kVectors>
+struct ValueSums {
+    Vector lanes[kVectors];
+};
+
 template <int kCount, int kVectors>
 void accumulate(const float* weights, int64_t stride, const float* cache, const int32_t* table, int64_t block_floats,
                 const CacheShape& shape, int64_t end, int64_t d, const float* factors, float* const* outputs) {
-    Vector sums[kCount][kVectors];
-    for (auto& row : sums)
-        for (auto& each : row) each = broadcast(0);
+#define PORTICO_BEGIN(c)            \
+    ValueSums<kVectors> sums##c;    \
+    for (auto& lane : sums##c.lanes) lane = broadcast(0);
+#define PORTICO_STEP(c)                                                                                         \
+    if constexpr (c < kCount) {                                                                                 \
+        const Vector weight = broadcast(own[c * stride + i]);                                                   \
+        for (int v = 0; v < kVectors; ++v) sums##c.lanes[v] = multiply_add(weight, value[v], sums##c.lanes[v]); \
+    }
+#define PORTICO_END(c)                                                                                          \
+    if constexpr (c < kCount)                                                                                   \
+        for (int v = 0; v < kVectors; ++v)                                                                      \
+            if (d + v * kWidth < shape.head_dim)                                                                \
+                store_some(outputs[c] + d + v * kWidth, multiply(sums##c.lanes[v], broadcast(factors[c])),      \
+                           shape.head_dim - d - v * kWidth);
+
+    PORTICO_EACH(PORTICO_BEGIN)
     for (int64_t place = 0, block = 0; place < end; ++block) {
         const float* values = cache + table[block] * block_floats + shape.key_floats() + d;
         const int64_t stop = place + shape.block_size < end ? place + shape.block_size : end;
@@ -111,24 +139,13 @@ void accumulate(const float* weights, int64_t stride, const float* cache, const 
         for (int64_t i = 0; place < stop; ++place, ++i, values += shape.value_dim()) {
             Vector value[kVectors];
             for (int v = 0; v < kVectors; ++v) value[v] = load(values + v * kWidth);
-            for (int c = 0; c < kCount; ++c) {
-                const Vector weight = broadcast(own[c * stride + i]);
-                for (int v = 0; v < kVectors; ++v) sums[c][v] = multiply_add(weight, value[v], sums[c][v]);
-            }
+            PORTICO_EACH(PORTICO_STEP)
         }
     }
-    for (int c = 0; c < kCount; ++c)
-        for (int v = 0; v < kVectors; ++v) {
-            const Vector y = multiply(sums[c][v], broadcast(factors[c]));
-            const int64_t room = shape.head_dim - d - v * kWidth;
-            if (room >= kWidth) {
-                store(outputs[c] + d + v * kWidth, y);
-            } else if (room > 0) {
-                alignas(64) float lanes[kWidth];
-                store(lanes, y);
-                for (int64_t i = 0; i < room; ++i) outputs[c][d + v * kWidth + i] = lanes[i];
-            }
-        }
+    PORTICO_EACH(PORTICO_END)
+#undef PORTICO_BEGIN
+#undef PORTICO_STEP
+#undef PORTICO_END
 }
 
 }  // namespace portico

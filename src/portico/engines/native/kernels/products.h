@@ -127,103 +127,125 @@ struct ReadBfloat16 {
     static Vector read(const uint16_t* p) { return load_brain(p); }
 };
 
+// What a panel's outputs sum up to for one row.
+struct Sums {
+    Vector lanes[kPanelVectors];
+};
+
 template <int kRows, class Read>
 inline void multiply_floats(const Rows& x, int64_t row, const typename Read::Number* panel, int64_t num_inputs,
-                            Vector (&sums)[kRows][kPanelVectors]) {
-    const float* rows[kRows];
-    for (int r = 0; r < kRows; ++r) {
-        rows[r] = reinterpret_cast<const float*>(x.data + (row + r) * x.stride);
-        for (auto& each : sums[r]) each = broadcast(0);
+                            Sums* out) {
+#define PORTICO_BEGIN(r)                                                                                           \
+    const float* row##r = reinterpret_cast<const float*>(x.data + (row + (r < kRows ? r : 0)) * x.stride);         \
+    Sums sums##r;                                                                                                  \
+    for (auto& lane : sums##r.lanes) lane = broadcast(0);
+#define PORTICO_STEP(r)                                                                                            \
+    if constexpr (r < kRows) {                                                                                     \
+        const Vector value = broadcast(row##r[input]);                                                             \
+        for (int v = 0; v < kPanelVectors; ++v)                                                                    \
+            sums##r.lanes[v] = multiply_add(value, weights[v], sums##r.lanes[v]);                                  \
     }
-    for (int64_t input = 0; input < num_inputs; ++input, panel += kPanel) {
+#define PORTICO_END(r) \
+    if constexpr (r < kRows) out[r] = sums##r;
+
+    PORTICO_EACH(PORTICO_BEGIN)
+    int64_t input = 0;
+    // Not a `for`: a way around the loop would keep the compiler from holding the sums in one place.
+    do {
         Vector weights[kPanelVectors];
         for (int v = 0; v < kPanelVectors; ++v) weights[v] = Read::read(panel + v * kWidth);
-        for (int r = 0; r < kRows; ++r) {
-            const Vector value = broadcast(rows[r][input]);
-            for (int v = 0; v < kPanelVectors; ++v) sums[r][v] = multiply_add(value, weights[v], sums[r][v]);
-        }
-    }
+        PORTICO_EACH(PORTICO_STEP)
+        panel += kPanel;
+    } while (++input < num_inputs);
+    PORTICO_EACH(PORTICO_END)
+#undef PORTICO_BEGIN
+#undef PORTICO_STEP
+#undef PORTICO_END
 }
 
-#if defined(__AVX512VNNI__)
+#if defined(__AVX512F__)
+
+using Integers = __m512i;
+inline Integers load_integers(const void* p) { return _mm512_loadu_si512(p); }
+inline Vector as_floats(Integers x) { return _mm512_cvtepi32_ps(x); }
+
+// Activations are unsigned here, 128 too much: what that adds is the sum of the weights.
+inline Integers first_sum(const int32_t* correction) { return load_integers(correction); }
+
+struct Bytes {
+    explicit Bytes(int32_t four) : values(_mm512_set1_epi32(four)) {}
+    Integers add_products(Integers sum, Integers weights) const {
+        // The compiler's own function keeps it from holding many sums in registers.
+        asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(values), "v"(weights));
+        return sum;
+    }
+    Integers values;
+};
+
+#else
+
+using Integers = __m256i;
+inline Integers load_integers(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+inline Vector as_floats(Integers x) { return _mm256_cvtepi32_ps(x); }
+inline Integers first_sum(const int32_t*) { return _mm256_setzero_si256(); }
+
+// Neighbouring products are added in 16 bits. Both factors are at most 127, so that nothing is clipped.
+struct Bytes {
+    explicit Bytes(int32_t four) : values(_mm256_set1_epi32(four)), sizes(_mm256_abs_epi8(values)) {}
+    Integers add_products(Integers sum, Integers weights) const {
+        const Integers pairs = _mm256_maddubs_epi16(sizes, _mm256_sign_epi8(weights, values));
+        return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+    }
+    Integers values, sizes;
+};
+
+#endif
+
+struct IntegerSums {
+    Integers lanes[kPanelVectors];
+};
 
 template <int kRows>
 inline void multiply_bytes(const Rows& x, int64_t row, const int8_t* panel, int64_t num_inputs,
-                           const int32_t* corrections, Vector (&sums)[kRows][kPanelVectors]) {
-    __m512i totals[kRows][kPanelVectors];
-    const uint8_t* rows[kRows];
-    for (int r = 0; r < kRows; ++r) {
-        rows[r] = x.data + (row + r) * x.stride;
-        // Activations are unsigned here, 128 too much: what that adds is the sum of the weights.
-        for (int v = 0; v < kPanelVectors; ++v) totals[r][v] = _mm512_loadu_si512(corrections + v * kWidth);
+                           const int32_t* corrections, Sums* out) {
+#define PORTICO_BEGIN(r)                                                                                           \
+    const uint8_t* row##r = x.data + (row + (r < kRows ? r : 0)) * x.stride;                                       \
+    IntegerSums sums##r;                                                                                           \
+    for (int v = 0; v < kPanelVectors; ++v) sums##r.lanes[v] = first_sum(corrections + v * kWidth);
+#define PORTICO_STEP(r)                                                                                            \
+    if constexpr (r < kRows) {                                                                                     \
+        int32_t four;                                                                                              \
+        std::memcpy(&four, row##r + input, 4);                                                                     \
+        const Bytes bytes(four);                                                                                   \
+        for (int v = 0; v < kPanelVectors; ++v)                                                                    \
+            sums##r.lanes[v] = bytes.add_products(sums##r.lanes[v], weights[v]);                                   \
     }
-    for (int64_t input = 0; input < num_inputs; input += 4, panel += 4 * kPanel) {
-        __m512i weights[kPanelVectors];
-        for (int v = 0; v < kPanelVectors; ++v) weights[v] = _mm512_loadu_si512(panel + v * 64);
-        for (int r = 0; r < kRows; ++r) {
-            int32_t four;
-            std::memcpy(&four, rows[r] + input, 4);
-            const __m512i values = _mm512_set1_epi32(four);
-            for (int v = 0; v < kPanelVectors; ++v)
-                totals[r][v] = _mm512_dpbusd_epi32(totals[r][v], values, weights[v]);
-        }
-    }
-    for (int r = 0; r < kRows; ++r)
-        for (int v = 0; v < kPanelVectors; ++v) sums[r][v] = _mm512_cvtepi32_ps(totals[r][v]);
+#define PORTICO_END(r)                                                                                             \
+    if constexpr (r < kRows)                                                                                       \
+        for (int v = 0; v < kPanelVectors; ++v) out[r].lanes[v] = as_floats(sums##r.lanes[v]);
+
+    PORTICO_EACH(PORTICO_BEGIN)
+    int64_t input = 0;
+    do {
+        Integers weights[kPanelVectors];
+        for (int v = 0; v < kPanelVectors; ++v) weights[v] = load_integers(panel + v * 4 * kWidth);
+        PORTICO_EACH(PORTICO_STEP)
+        panel += 4 * kPanel;
+    } while ((input += 4) < num_inputs);
+    PORTICO_EACH(PORTICO_END)
+#undef PORTICO_BEGIN
+#undef PORTICO_STEP
+#undef PORTICO_END
 }
-
-#elif !defined(__AVX512F__)
-
-template <int kRows>
-inline void multiply_bytes(const Rows& x, int64_t row, const int8_t* panel, int64_t num_inputs, const int32_t*,
-                           Vector (&sums)[kRows][kPanelVectors]) {
-    __m256i totals[kRows][kPanelVectors];
-    const uint8_t* rows[kRows];
-    const __m256i ones = _mm256_set1_epi16(1);
-    for (int r = 0; r < kRows; ++r) {
-        rows[r] = x.data + (row + r) * x.stride;
-        for (auto& each : totals[r]) each = _mm256_setzero_si256();
-    }
-    for (int64_t input = 0; input < num_inputs; input += 4, panel += 4 * kPanel) {
-        __m256i weights[kPanelVectors];
-        for (int v = 0; v < kPanelVectors; ++v)
-            weights[v] = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(panel + v * 32));
-        for (int r = 0; r < kRows; ++r) {
-            int32_t four;
-            std::memcpy(&four, rows[r] + input, 4);
-            const __m256i values = _mm256_set1_epi32(four);
-            // Neighbouring products are added in 16 bits. Both factors are at most 127, so that nothing is clipped.
-            const __m256i sizes = _mm256_abs_epi8(values);
-            for (int v = 0; v < kPanelVectors; ++v) {
-                const __m256i pairs = _mm256_maddubs_epi16(sizes, _mm256_sign_epi8(weights[v], values));
-                totals[r][v] = _mm256_add_epi32(totals[r][v], _mm256_madd_epi16(pairs, ones));
-            }
-        }
-    }
-    for (int r = 0; r < kRows; ++r)
-        for (int v = 0; v < kPanelVectors; ++v) sums[r][v] = _mm256_cvtepi32_ps(totals[r][v]);
-}
-
-#endif
 
 // x / (1 + e^-x), the gate of the FFN.
 inline Vector sigmoid_linear(Vector x) {
     return divide(x, add(broadcast(1), exponential(subtract(broadcast(0), x))));
 }
 
-inline void put(float* to, Vector x, int64_t room) {
-    if (room >= kWidth) {
-        store(to, x);
-        return;
-    }
-    alignas(64) float lanes[kWidth];
-    store(lanes, x);
-    for (int64_t i = 0; i < room; ++i) to[i] = lanes[i];
-}
-
 template <int kRows, Use kUse>
 void multiply_tile(const Rows& x, int64_t row, const Matrix& matrix, int64_t panel, float* out, int64_t out_stride) {
-    Vector sums[kRows][kPanelVectors];
+    Sums sums[kRows];
     const uint8_t* begin =
         static_cast<const uint8_t*>(matrix.panels) + panel * panel_bytes(matrix.format, matrix.num_inputs);
     const int64_t first = panel * kPanel;
@@ -233,7 +255,7 @@ void multiply_tile(const Rows& x, int64_t row, const Matrix& matrix, int64_t pan
                                   matrix.corrections + first, sums);
             for (int r = 0; r < kRows; ++r)
                 for (int v = 0; v < kPanelVectors; ++v)
-                    sums[r][v] = multiply(multiply(sums[r][v], load(matrix.scales + first + v * kWidth)),
+                    sums[r].lanes[v] = multiply(multiply(sums[r].lanes[v], load(matrix.scales + first + v * kWidth)),
                                           broadcast(x.scales[row + r]));
             break;
         case kFloat32:
@@ -251,15 +273,15 @@ void multiply_tile(const Rows& x, int64_t row, const Matrix& matrix, int64_t pan
         if constexpr (kUse == Use::kGate) {
             const int64_t channel = panel * (kPanel / 2);
             for (int v = 0; v < kPanelVectors / 2; ++v)
-                put(out + (row + r) * out_stride + channel + v * kWidth,
-                    multiply(sigmoid_linear(sums[r][v]), sums[r][v + kPanelVectors / 2]),
+                store_some(out + (row + r) * out_stride + channel + v * kWidth,
+                    multiply(sigmoid_linear(sums[r].lanes[v]), sums[r].lanes[v + kPanelVectors / 2]),
                     matrix.num_outputs / 2 - channel - v * kWidth);
         } else {
             for (int v = 0; v < kPanelVectors; ++v) {
                 const int64_t output = first + v * kWidth, room = matrix.num_outputs - output;
                 if (room <= 0) break;
                 float* to = out + (row + r) * out_stride + output;
-                Vector y = sums[r][v];
+                Vector y = sums[r].lanes[v];
                 if (matrix.bias) y = add(y, load(matrix.bias + output));
                 if constexpr (kUse == Use::kAdd) {
                     if (room >= kWidth) {
@@ -270,7 +292,7 @@ void multiply_tile(const Rows& x, int64_t row, const Matrix& matrix, int64_t pan
                         y = add(y, load(before));
                     }
                 }
-                put(to, y, room);
+                store_some(to, y, room);
             }
         }
     }

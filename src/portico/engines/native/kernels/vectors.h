@@ -97,6 +97,17 @@ inline float largest(Vector x) {
     return lanes[0];
 }
 
+// Stores the first `room` numbers, or all.
+inline void store_some(float* to, Vector x, int64_t room) {
+    if (room >= kWidth) {
+        store(to, x);
+        return;
+    }
+    alignas(64) float lanes[kWidth];
+    store(lanes, x);
+    for (int64_t i = 0; i < room; ++i) to[i] = lanes[i];
+}
+
 // The exponential function by a polynomial over [-ln 2 / 2, ln 2 / 2] (the coefficients are those of Cephes' expf);
 // arguments below -87 count as -87.
 inline Vector exponential(Vector x) {
@@ -113,6 +124,10 @@ inline Vector exponential(Vector x) {
     p = multiply_add(p, multiply(r, r), add(r, broadcast(1.0f)));
     return times_power_of_two(p, n);
 }
+
+// Expands to what `apply` makes of each number below eight. Sums that are kept in an array with rows stay in memory with
+// the compiler's loops; one variable for each row, chosen by `if constexpr`, is kept in registers.
+#define PORTICO_EACH(apply) apply(0) apply(1) apply(2) apply(3) apply(4) apply(5) apply(6) apply(7)
 
 inline int64_t round_up(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
 
