@@ -31,6 +31,7 @@ class TokenJob:
         prompt_logprobs: the same for the prompt.
         processed_logprobs: of the distribution drawn from, instead of the model's own.
         cache_salt: jobs share what was evaluated of a common beginning only with the same salt.
+        owner: waiting jobs of different owners are begun by turns.
     """
 
     job_id: str
@@ -44,6 +45,7 @@ class TokenJob:
     prompt_logprobs: int | None
     processed_logprobs: bool
     cache_salt: str = ""
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True)

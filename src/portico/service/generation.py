@@ -92,7 +92,7 @@ class GenerationService:
                 raise self._broken_off
             usage.charge_prompt(sum(len(job.token_ids) for job in jobs))
             started_at = time.perf_counter()
-            streams = self._start(jobs)
+            streams = self._start(jobs, tenant)
             answer = _Answer(request, jobs, streams, self._tokenizer, self._answer_format, started_at)
             async with aclosing(merge(streams)) as steps:
                 with self._watch(answer, request, tenant, received_at) as clocks:
@@ -139,8 +139,10 @@ class GenerationService:
             return await asyncio.to_thread(self._preparation.prepare, request, self._engine.info)
         return self._preparation.prepare(request, self._engine.info)
 
-    def _start(self, jobs: list[TokenJob]) -> list[TokenStream]:
+    def _start(self, jobs: list[TokenJob], tenant: Tenant) -> list[TokenStream]:
         """Queues all jobs; `generate` of an engine fails for all of them or for none."""
+        if tenant.name:
+            jobs = [replace(job, owner=tenant.name) for job in jobs]
         return [self._engine.generate(job) for job in jobs]
 
 

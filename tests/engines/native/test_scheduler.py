@@ -156,3 +156,26 @@ def test_forked_sequences_share_full_blocks_and_copy_the_last() -> None:
     assert len(step.copies) == 2
     assert simulation.manager.num_free_blocks == 95
     assert len({tuple(sequence.block_table[:2]) for sequence in step.sequences}) == 1
+
+
+def test_owners_take_turns_and_a_prompt_that_is_half_done_stays_first() -> None:
+    scheduler = Scheduler(BlockManager(64, BLOCK_SIZE), 1, 4)
+    arrivals = [("a", 6), ("a", 2), ("a", 2), ("b", 2), ("c", 2), ("b", 2)]
+
+    def add(handle: int, owner: str, num_prompt_tokens: int) -> None:
+        request = job([1] * num_prompt_tokens, max_tokens=1, owner=owner)
+        scheduler.add(Job(handle, request, 0, 0.0))
+
+    add(0, *arrivals[0])
+    begun: list[int] = []
+    while scheduler.has_work:
+        step = scheduler.schedule()
+        assert isinstance(step, PrefillStep)
+        for chunk in step.chunks:
+            begun.append(chunk.sequence.job.handle)
+            for sequence in scheduler.prefilled(chunk):
+                scheduler.finish(sequence)
+        if len(begun) == 1:
+            for handle, (owner, num_prompt_tokens) in enumerate(arrivals[1:], 1):
+                add(handle, owner, num_prompt_tokens)
+    assert begun == [0, 0, 3, 4, 1, 5, 2]

@@ -190,3 +190,15 @@ def test_where_every_token_stops_the_best_is_drawn() -> None:
     restriction = Restriction.of(token_job([1], min_tokens=5, stop_token_ids=frozenset(range(3))))
     walk = Walk(7, None, (), 3, restriction)
     assert walk.draw() == (1, 1)
+
+
+async def test_owners_take_turns() -> None:
+    async with running(ScriptedConfig(max_num_seqs=1, token_delay=0.001)) as engine:
+        ended: list[str] = []
+
+        async def run(name: str) -> None:
+            await read(engine, token_job(PROMPT, max_tokens=3, owner=name[0]))
+            ended.append(name)
+
+        await asyncio.gather(*map(run, ("a1", "a2", "a3", "a4", "b1", "b2")))
+    assert ended == ["a1", "b1", "a2", "b2", "a3", "a4"]

@@ -6,6 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from portico.core.model import EngineStats
+from portico.core.turns import Turns
 from portico.engines.native.block_manager import BlockManager
 from portico.engines.native.sequence import Job, Sequence
 
@@ -40,7 +41,7 @@ class DecodeStep:
 
 
 class Scheduler:
-    """Continuous batching, first come first served.
+    """Continuous batching, first come first served; owners of jobs take turns.
 
     Steps alternate between prefill and decode while there is work for both, so neither starves. A prompt that is
     longer than the budget is cut, and at most the first waiting sequence is half done. While others decode the budget
@@ -62,6 +63,7 @@ class Scheduler:
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []
         self.num_preemptions = 0
+        self._turns = Turns()
         self._block_manager = block_manager
         self._max_num_seqs = max_num_seqs
         self._max_num_batched_tokens = max_num_batched_tokens
@@ -86,11 +88,15 @@ class Scheduler:
         )
 
     def add(self, job: Job) -> None:
-        """Queues a job."""
+        """Queues a job, behind everything that was begun once."""
         first, *siblings = range(job.request.num_sequences)
-        sequence = Sequence(job, first, siblings, list(job.request.token_ids))
+        turn = self._turns.take(job.request.owner, job.request.num_sequences)
+        sequence = Sequence(job, first, siblings, list(job.request.token_ids), turn=turn)
         job.sequences.append(sequence)
-        self.waiting.append(sequence)
+        place = len(self.waiting)
+        while place and self.waiting[place - 1].turn > turn:
+            place -= 1
+        self.waiting.insert(place, sequence)
 
     def schedule(self) -> PrefillStep | DecodeStep | None:
         """The next step; None when there is nothing to do."""
@@ -173,6 +179,7 @@ class Scheduler:
                 if not self._block_manager.can_allocate(sequence, cached, num_spare_blocks):
                     break
                 self._block_manager.allocate(sequence, cached)
+                self._turns.begin(sequence.turn)
                 if sequence.job.num_cached_tokens is None:
                     sequence.job.num_cached_tokens = start
             chunks.append(Chunk(sequence, start, start + num_tokens))
@@ -231,7 +238,7 @@ class Scheduler:
         self.waiting.appendleft(sequence)
 
     def _fork(self, parent: Sequence, index: int) -> Sequence:
-        child = Sequence(parent.job, index, [], list(parent.token_ids), parent.num_computed_tokens)
+        child = Sequence(parent.job, index, [], list(parent.token_ids), parent.num_computed_tokens, turn=parent.turn)
         child.scheduled_at = parent.scheduled_at
         self._block_manager.fork(parent, child)
         parent.job.sequences.append(child)

@@ -52,6 +52,7 @@ class Sequence:
         block_table: the blocks that hold these, in order.
         block_keys: what the block manager knows its first full blocks by.
         sampler_state: what the sampler remembers of it.
+        turn: its place among those that wait, lower ones first.
     """
 
     job: Job
@@ -64,6 +65,7 @@ class Sequence:
     scheduled_at: float | None = None
     first_token_at: float | None = None
     sampler_state: SamplerState | None = None
+    turn: int = 0
 
     @property
     def num_prompt_tokens(self) -> int:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from portico.core.engine import TokenJob
 from portico.core.errors import NotReady
 from portico.core.model import EngineStats, ModelInfo
+from portico.core.turns import Turns
 from portico.engines.scripted.config import ScriptedConfig
 from portico.engines.scripted.stream import ScriptedStream
 
@@ -37,6 +38,7 @@ class ScriptedEngine:
         # Dictionaries stand in for ordered sets: a stream in the middle of the queue can leave at once.
         self._waiting: dict[ScriptedStream, None] = {}
         self._running: dict[ScriptedStream, None] = {}
+        self._turns = Turns()
         self._has_work = asyncio.Event()
         self._ticker: asyncio.Task[None] | None = None
 
@@ -67,7 +69,8 @@ class ScriptedEngine:
         """
         if not self.is_ready:
             raise NotReady("The engine is not running.")
-        stream = ScriptedStream(job, self._config, self._remove)
+        turn = self._turns.take(job.owner, job.num_sequences)
+        stream = ScriptedStream(job, self._config, self._remove, turn)
         self._waiting[stream] = None
         self._has_work.set()
         return stream
@@ -112,16 +115,17 @@ class ScriptedEngine:
                 self._remove(stream)
 
     def _admit(self, now: float) -> None:
-        """Lets waiting jobs run in order of arrival; one that is wider than the limit runs alone."""
+        """Lets waiting jobs run in order of their turns; one that is wider than the limit runs alone."""
         if not self._waiting:
             return
         num_running = self._num_running()
-        for stream in tuple(self._waiting):
+        for stream in sorted(self._waiting, key=lambda each: each.turn):
             if num_running and num_running + stream.num_sequences > self._config.max_num_seqs:
                 return
             num_running += stream.num_sequences
             del self._waiting[stream]
             self._running[stream] = None
+            self._turns.begin(stream.turn)
             stream.admit(now)
 
     def _pause(self) -> float:

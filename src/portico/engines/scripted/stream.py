@@ -18,7 +18,10 @@ from portico.engines.scripted.walk import Walk, place_logprobs, prompt_logprobs,
 class ScriptedStream:
     """The engine moves it with `admit`, `step` and `fail`; the other methods are the reader's."""
 
-    def __init__(self, job: TokenJob, config: ScriptedConfig, on_closed: Callable[[ScriptedStream], None]) -> None:
+    def __init__(
+        self, job: TokenJob, config: ScriptedConfig, on_closed: Callable[[ScriptedStream], None], turn: int
+    ) -> None:
+        self.turn = turn
         self._job = job
         self._config = config
         self._on_closed = on_closed
