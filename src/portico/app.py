@@ -186,13 +186,19 @@ async def run(
             limits=config.limits(engine_config.max_num_seqs, engine.info.max_model_len),
             max_body_bytes=config.max_body_size,
             stopper=DrainingStopper(admission.close, lambda: admission.num_requests),
-            guard=Guard(keyring),
+            guard=Guard(keyring, _allowed_hosts(config, listeners, keyring)),
         )
         drain = Drain(admission.close, lambda: admission.num_requests, generator.break_off, config.drain_timeout)
         await _listen(config, context, {"/metrics": metrics.render}, listeners, console, drain)
     finally:
         await engine.close()
         listeners.close()
+
+
+def _allowed_hosts(config: ServerConfig, listeners: _Listeners, keyring: Keyring | None) -> tuple[str, ...] | None:
+    """The names that clients may know the server by; None is any. Keys keep pages out, whatever they call it."""
+    is_exposed_to_pages = keyring is None and not listeners.public_addresses()
+    return config.allowed_host if config.allowed_host or is_exposed_to_pages else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,14 +232,16 @@ class _Listeners:
         Raises:
             PublicAddress: another machine may reach one.
         """
-        for each in self._all():
-            host = each.getsockname()[0]
-            if not is_loopback(host):
-                self.close()
-                raise PublicAddress(
-                    f"{host} can be reached from other machines, and no API key is set: give PORTICO_API_KEY, "
-                    "--api-key, --api-key-file or --tls-client-ca, or --allow-anonymous to serve everybody"
-                )
+        for host in self.public_addresses():
+            self.close()
+            raise PublicAddress(
+                f"{host} can be reached from other machines, and no API key is set: give PORTICO_API_KEY, "
+                "--api-key, --api-key-file or --tls-client-ca, or --allow-anonymous to serve everybody"
+            )
+
+    def public_addresses(self) -> list[str]:
+        """Those that other machines may reach."""
+        return [host for each in self._all() if not is_loopback(host := each.getsockname()[0])]
 
     def close(self) -> None:
         """Lets go of them."""

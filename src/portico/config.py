@@ -88,6 +88,12 @@ class ServerConfig:
         is_secret=True,
     )
     api_key_file: str | None = option(None, "TOML file of named keys with their limits", metavar="FILE")
+    allowed_host: tuple[str, ...] = option(
+        (),
+        "names in the Host header that are served besides the machine's own; with it, or on loopback addresses without "
+        "keys, no others are",
+        metavar="NAME",
+    )
     allow_anonymous: bool = option(
         False, "listen on addresses that other machines reach without asking for keys or certificates"
     )

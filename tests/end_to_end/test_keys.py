@@ -385,6 +385,16 @@ def test_an_open_address_needs_keys_or_the_operators_word() -> None:
         assert "--allow-anonymous" in errors
 
 
+def test_pages_whose_name_points_to_this_machine_are_refused() -> None:
+    with run_server("--engine", "scripted", "--allowed-host", "models.example", "models.test") as server:
+        for host in ("evil.example", f"evil.example:{server.address.rpartition(':')[2]}"):
+            answer = httpx.get(f"{server.address}/v1/models", headers={"Host": host})
+            assert (answer.status_code, "--allowed-host" in answer.json()["error"]["message"]) == (403, True)
+            assert httpx.get(f"{server.address}/metrics", headers={"Host": host}).status_code == 403
+        for host in ("models.example", "models.test:80", "localhost"):
+            assert httpx.get(f"{server.address}/v1/models", headers={"Host": host}).status_code == 200
+
+
 def test_a_key_that_is_empty_stops_the_start() -> None:
     process = start_process("serve", "--engine", "scripted", environment={"PORTICO_API_KEY": ""})
     _, errors = process.communicate(timeout=60)

@@ -218,6 +218,32 @@ def test_operators() -> None:
     assert Guard().admit([], Access.OPERATOR).is_operator
 
 
+@pytest.mark.parametrize(
+    "host",
+    [
+        "localhost", "LocalHost:1025", "127.0.0.1", "127.8.9.1:80", "[::1]:1025", "[::1]", "model.localhost",
+        "workstation:1", "", "api.example", "API.Example:443",
+    ],
+)  # fmt: skip
+def test_names_of_this_machine(host: str) -> None:
+    Guard(hosts=("Api.Example",)).admit([(b"host", host.encode())], Access.OPEN)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example", "evil.example:1025", "localhost.evil.example", "127.0.0.1.evil.example", "xlocalhost.evil",
+        "0.0.0.0", "169.254.169.254", "[::]:1025", "[::ffff:10.0.0.1]", "api.example.evil", "evil.example:api.example",
+        "\xe9vil.example",
+    ],
+)  # fmt: skip
+def test_names_of_others(host: str) -> None:
+    for access in Access:
+        with pytest.raises(Forbidden, match="--allowed-host"):
+            Guard(hosts=("api.example",)).admit([(b"host", host.encode("latin-1"))], access)
+    Guard().admit([(b"host", host.encode("latin-1"))], Access.OPERATOR)
+
+
 async def test_keys_in_the_query_count_for_nothing(tokenizer: Tokenizer) -> None:
     async with open_site(tokenizer) as site:
         for query in ("api_key", "api-key", "key", "access_token", "authorization"):

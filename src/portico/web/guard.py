@@ -24,8 +24,9 @@ class Access(enum.IntEnum):
 class Guard:
     """Checks who asks. Without a keyring everybody is let in.
 
-    With `hosts` a request must call the server by one of these names, or by one of this machine's own: what a browser
-    sends on behalf of a page is then refused, even where the page's name was made to point to this machine.
+    With `hosts` a request must call the server by one of these names, by a loopback address, or by a name without a
+    dot. So a browser is kept from what a page asks of its own name, which was made to point to this machine (DNS
+    rebinding).
     """
 
     def __init__(self, keyring: Keyring | None = None, hosts: Collection[str] | None = None) -> None:
@@ -61,9 +62,11 @@ class Guard:
     def _check_host(self, value: str) -> None:
         assert self._hosts is not None
         host = _strip_port(value).lower()
-        if host == "localhost" or host.endswith(".localhost") or host in self._hosts or is_loopback(host):
-            return
-        raise Forbidden("The name in the Host header is not one of this server's; the operator may allow it.")
+        is_own = host.endswith(".localhost") or is_loopback(host) or not {".", ":"}.intersection(host)
+        if not is_own and host not in self._hosts:
+            raise Forbidden(
+                "The name in the Host header is not one of this server's. The operator may add it with --allowed-host."
+            )
 
 
 def is_loopback(address: str) -> bool:
