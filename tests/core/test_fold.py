@@ -6,7 +6,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from portico.core.events import Delta, Event, FinishReason, Prefilled, Started, Usage, UsageCounter, fold
+from portico.core.events import (
+    Apart,
+    Delta,
+    Event,
+    FinishReason,
+    Prefilled,
+    Started,
+    ToolCall,
+    Usage,
+    UsageCounter,
+    fold,
+)
 from tests.core.events import delta, finished, token
 
 
@@ -93,3 +104,24 @@ def test_usage_of_a_broken_off_stream_counts_what_came(
         counter.feed(event)
     num_output_tokens = sum(len(event.token_ids) for event in events if isinstance(event, Delta))
     assert counter.usage().num_output_tokens == num_output_tokens
+
+
+def test_tokens_of_the_text_are_told_from_those_of_reasoning_and_calls() -> None:
+    thought, closer, part, whole, opener, call, end = map(token, range(7))
+    found = fold(
+        [
+            Started("m", (1,)),
+            Delta(0, "", (0,), (thought,)),
+            Delta(0, "", (1, 2), (closer, part), Apart("Hm.", (), 1)),
+            Delta(0, "é", (3,), (whole,)),
+            Delta(0, "", (4,), (opener,)),
+            Delta(0, "", (5,), (call,), Apart("", (ToolCall("a", "f", "{}"),), 0)),
+            Delta(0, "", (6,), (end,)),
+            finished(0),
+        ]
+    ).choices[0]
+    assert found.text_tokens == (part, whole)
+    ended = fold([Started("m", (1,)), Delta(0, "é", (3,), (whole,)), Delta(0, "", (6,), (end,)), finished(0)]).choices[
+        0
+    ]
+    assert ended.text_tokens == (whole, end)

@@ -12,6 +12,7 @@ import json
 import types
 import typing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -137,8 +138,13 @@ def test_the_ledgers_cover_the_official_client() -> None:
     from openai.types import completion_create_params
     from openai.types.chat import chat_completion_stream_options_param
     from openai.types.chat import completion_create_params as chat_create_params
-    from openai.types.responses import input_token_count_params, response_create_params, response_text_config_param
-    from openai.types.shared_params import reasoning
+    from openai.types.responses import (
+        input_token_count_params,
+        response_create_params,
+        response_format_text_json_schema_config_param,
+        response_text_config_param,
+    )
+    from openai.types.shared_params import reasoning, response_format_json_schema
 
     documented: dict[str, set[str]] = {
         "POST /v1/chat/completions": _fields(chat_create_params, "CompletionCreateParamsBase"),
@@ -148,10 +154,48 @@ def test_the_ledgers_cover_the_official_client() -> None:
         "POST /v1/responses/input_tokens": _fields(input_token_count_params, "InputTokenCountParams"),
         "reasoning": _fields(reasoning, "Reasoning"),
         "text": _fields(response_text_config_param, "ResponseTextConfigParam"),
+        "text.format": _fields(
+            response_format_text_json_schema_config_param, "ResponseFormatTextJSONSchemaConfigParam"
+        ),
+        "response_format": _fields(response_format_json_schema, "ResponseFormatJSONSchema"),
+        "response_format.json_schema": _fields(response_format_json_schema, "JSONSchema"),
     }
-    for ledger in load_dialect("openai").ledgers:
+    ledgers = load_dialect("openai").ledgers
+    assert documented.keys() <= {ledger.title for ledger in ledgers}
+    for ledger in ledgers:
         missing = documented.get(ledger.title, set()) - {entry.field for entry in ledger.entries} - {"stream"}
         assert not missing, f"{ledger.title} says nothing of {missing}"
+
+
+# The classes of vLLM's protocol by the ledgers that speak for their fields; what the class does not let clients set is
+# left out.
+UPSTREAM: dict[tuple[str, str], tuple[str, ...]] = {
+    ("openai", "POST /v1/chat/completions"): ("ChatCompletionRequest",),
+    ("openai", "POST /v1/completions"): ("CompletionRequest",),
+    ("openai", "POST /v1/responses"): ("ResponsesRequest",),
+    ("openai", "stream_options"): ("StreamOptions",),
+    ("openai", "response_format"): ("ResponseFormat",),
+    ("openai", "response_format.json_schema"): ("JsonSchemaResponseFormat",),
+    ("openai", "structured_outputs"): ("StructuredOutputsParams",),
+    ("vllm", "POST /generate"): ("SamplingParams",),
+    ("vllm", "structured_outputs"): ("StructuredOutputsParams",),
+    ("vllm", "POST /tokenize"): ("TokenizeCompletionRequest", "TokenizeChatRequest"),
+    ("vllm", "POST /detokenize"): ("DetokenizeRequest",),
+    ("anthropic", "POST /v1/messages"): ("AnthropicMessagesRequest",),
+    ("anthropic", "POST /v1/messages/count_tokens"): ("AnthropicCountTokensRequest",),
+}
+_NOT_FOR_CLIENTS = {"output_text_buffer_length"}
+
+
+def test_the_ledgers_cover_what_vllm_reads() -> None:
+    path = Path(__file__).parent / "vllm" / "upstream_fields.json"
+    classes = json.loads(path.read_text(encoding="utf-8"))["classes"]
+    assert {each for names in UPSTREAM.values() for each in names} == classes.keys()
+    for (name, title), names in UPSTREAM.items():
+        (ledger,) = (each for each in load_dialect(name).ledgers if each.title == title)
+        fields = {field for each in names for field in classes[each]["fields"]}
+        missing = fields - {entry.field for entry in ledger.entries} - _NOT_FOR_CLIENTS
+        assert not missing, f"{title} of {name} says nothing of {missing}"
 
 
 def test_the_ledgers_cover_the_official_anthropic_client() -> None:

@@ -63,6 +63,8 @@ def test_the_stream_is_the_response(client: openai.OpenAI) -> None:
         kinds = [event.type for event in stream]
         streamed = stream.get_final_response()
     assert streamed.output_text == whole.output_text
+    numbers = [event.sequence_number for event in client.responses.create(**asked, stream=True)]
+    assert numbers == list(range(len(kinds)))
     assert list(dict.fromkeys(kinds)) == [
         "response.created",
         "response.in_progress",
@@ -107,6 +109,49 @@ def test_reasoning_text_and_calls(writer: openai.OpenAI) -> None:
     ]
     turns: Any = [{"role": "user", "content": "Weather?"}, *whole.output, *outputs]
     assert writer.responses.create(model=MODEL, input=turns, tools=TOOLS).output
+
+
+def test_log_probabilities_of_the_text(client: openai.OpenAI) -> None:
+    asked: Any = {"model": MODEL, "temperature": 0, "include": ["message.output_text.logprobs"], "top_logprobs": 3}
+    whole = client.responses.create(**asked, input="Hello!")
+    told: list[Any] = []
+    with client.responses.stream(**asked, input="Hello!") as stream:
+        for event in stream:
+            told += event.logprobs if event.type == "response.output_text.delta" else []
+        streamed = stream.get_final_response()
+    for response in (whole, streamed):
+        ((part,),) = (item.content for item in response.output if item.type == "message")
+        assert part.type == "output_text"
+        assert part.logprobs is not None
+        assert response.usage is not None
+        assert len(part.logprobs) == response.usage.output_tokens
+        assert all(len(place.top_logprobs) == 3 for place in part.logprobs)
+        assert [each.logprob for each in told] == [each.logprob for each in part.logprobs]
+        written = b"".join(bytes(place.bytes) for place in part.logprobs).decode()
+        assert written.startswith(part.text)
+    with pytest.raises(openai.BadRequestError, match="include"):
+        client.responses.create(model=MODEL, input="Hello!", top_logprobs=1)
+
+
+def test_log_probabilities_leave_reasoning_and_calls_out(writer: openai.OpenAI) -> None:
+    asked: Any = {"model": MODEL, "input": "Weather?", "tools": TOOLS, "include": ["message.output_text.logprobs"]}
+    whole = writer.responses.create(**asked)
+    with writer.responses.stream(**asked) as stream:
+        streamed = stream.get_final_response()
+    for response in (whole, streamed):
+        ((part,),) = (item.content for item in response.output if item.type == "message")
+        assert part.type == "output_text"
+        written = b"".join(bytes(place.bytes) for place in part.logprobs or ()).decode()
+        assert written.strip() == part.text == "I look."
+
+
+def test_what_open_servers_add(client: openai.OpenAI) -> None:
+    more: Any = {"structured_outputs": {"choice": ["red", "blue"]}, "seed": 1, "top_k": 3}
+    assert client.responses.create(model=MODEL, input="Hello!", extra_body=more).output_text in ("red", "blue")
+    free = client.responses.create(model=MODEL, input="Hello!", temperature=0).output_text
+    end = free[3:6]
+    cut = client.responses.create(model=MODEL, input="Hello!", temperature=0, extra_body={"stop": [end]})
+    assert cut.output_text == free[: free.index(end)]
 
 
 def test_what_is_refused(client: openai.OpenAI) -> None:

@@ -147,7 +147,10 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One complete answer; `reasoning` and `calls` are those of its deltas, one after another."""
+    """One complete answer; `reasoning` and `calls` are those of its deltas, one after another.
+
+    `text_tokens` are those of `tokens` that the text is made of, as `TextTokens` tells them.
+    """
 
     index: int
     text: str
@@ -159,6 +162,7 @@ class Choice:
     timings: Timings
     reasoning: str = ""
     calls: tuple[ToolCall, ...] = ()
+    text_tokens: tuple[Token, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +177,37 @@ class Result:
     prompts: tuple[tuple[Token, ...], ...]
     usage: Usage
     preparation: float = field(default=0.0, compare=False)
+
+
+class TextTokens:
+    """Tells which tokens of a choice its text is made of, in distinction from reasoning and calls.
+
+    A token that adds nothing yet belongs to what comes after it: part of a character, or the beginning of markup.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: tuple[Token, ...] = ()
+        self._is_text = True
+
+    def feed(self, delta: Delta) -> tuple[Token, ...]:
+        """The tokens that the text of this delta is made of."""
+        tokens = self._waiting + delta.tokens
+        if delta.apart is not None and delta.apart.num_reasoning_tokens:
+            # Reasoning comes before the text, so what has waited belongs to it.
+            tokens = delta.tokens[delta.apart.num_reasoning_tokens :]
+        self._waiting = ()
+        if delta.text:
+            self._is_text = True
+            return tokens
+        if delta.apart is not None and delta.apart.calls:
+            self._is_text = False
+        else:
+            self._waiting = tokens
+        return ()
+
+    def rest(self) -> tuple[Token, ...]:
+        """What is left at the end, such as the token that ended the choice, where the choice ends with text."""
+        return self._waiting if self._is_text else ()
 
 
 class UsageCounter:
@@ -247,4 +282,11 @@ def _fold_choice(deltas: list[Delta], finished: Finished) -> Choice:
         timings=finished.timings,
         reasoning="".join(each.reasoning for each in apart),
         calls=tuple(call for each in apart for call in each.calls),
+        text_tokens=_text_tokens(deltas) if any(delta.tokens for delta in deltas) else (),
     )
+
+
+def _text_tokens(deltas: Iterable[Delta]) -> tuple[Token, ...]:
+    following = TextTokens()
+    found = [token for delta in deltas for token in following.feed(delta)]
+    return (*found, *following.rest())

@@ -6,6 +6,7 @@ servers of open models.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,7 +17,8 @@ from portico.core.request import ChatPrompt, Message
 from portico.dialects import wire
 from portico.dialects.tools import with_names
 
-_ROLES = ("system", "developer", "user", "assistant", "tool")
+# Chat templates may know roles of their own; what such a name is made of cannot be taken for markup.
+_ROLE = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 
 
 class TemplateFields(msgspec.Struct, kw_only=True):
@@ -89,7 +91,7 @@ def decode_messages(messages: list[dict[str, Any]]) -> tuple[Message, ...]:
     """The conversation.
 
     Raises:
-        InvalidParameter: no messages, an unknown role, missing content, or content that is not text.
+        InvalidParameter: no messages, a role that is no name, missing content, or content that is not text.
     """
     if not messages:
         raise InvalidParameter("messages", "`messages` must have at least one message.")
@@ -98,9 +100,9 @@ def decode_messages(messages: list[dict[str, Any]]) -> tuple[Message, ...]:
 
 def _decode_message(fields: dict[str, Any], path: str) -> Message:
     message = wire.convert(fields, ChatMessage, path)
-    if message.role not in _ROLES:
+    if not _ROLE.match(message.role):
         raise InvalidParameter(
-            f"{path}.role", f"`{path}.role` must be one of {', '.join(_ROLES)}, got {message.role!r}."
+            f"{path}.role", f"`{path}.role` must be 1 to 64 letters, digits, underscores and dashes."
         )
     if message.role == "tool" and message.tool_call_id is None:
         raise InvalidParameter(

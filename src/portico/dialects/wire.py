@@ -30,6 +30,7 @@ MAX_BANNED_WORDS = 128
 _AT_PATH = re.compile(r"^(?P<message>.*) - at `(?:key in )?\$\.?(?P<path>.*)`$", re.DOTALL)
 _TOKEN_ID = re.compile(r"^[0-9]{1,18}\Z")
 _SEPARATORS = tuple((chr(code).encode(), b"\\u%04x" % code) for code in (0x85, 0x2028, 0x2029))
+_MAX_CACHE_SALT = 128
 _encoder = msgspec.json.Encoder()
 
 
@@ -232,3 +233,16 @@ def token_biases(
         require_between(f"{name}.{key}", bias, -bound, bound)
         biases.append((int(key), bias))
     return tuple(biases)
+
+
+def cache_salt(name: str, value: str | None) -> str:
+    """What sets a request's cached prompt apart; empty shares it with all others that give none.
+
+    Raises:
+        InvalidParameter: an empty salt, which protects nothing, or one that is too long.
+    """
+    if value is None:
+        return ""
+    if not 1 <= len(value) <= _MAX_CACHE_SALT:
+        raise InvalidParameter(name, f"`{name}` must have 1 to {_MAX_CACHE_SALT} characters, but has {len(value)}.")
+    return value

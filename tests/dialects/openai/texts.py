@@ -9,6 +9,7 @@ from portico.core.request import GenerationRequest
 
 _CHAT = {"messages": [{"role": "user", "content": "hi"}]}
 _SCHEMA = {"type": "json_schema", "json_schema": {"name": "a", "schema": {}}}
+_RESPONSE_SCHEMA = {"type": "json_schema", "name": "a", "schema": {}}
 LEDGER_REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
     "POST /v1/chat/completions": ("/v1/chat/completions", _CHAT),
     "POST /v1/completions": ("/v1/completions", {"prompt": "hi"}),
@@ -19,6 +20,7 @@ LEDGER_REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
     "POST /v1/responses": ("/v1/responses", {"input": "hi"}),
     "reasoning": ("/v1/responses", {"input": "hi"}),
     "text": ("/v1/responses", {"input": "hi"}),
+    "text.format": ("/v1/responses", {"input": "hi", "text": {"format": _RESPONSE_SCHEMA}}),
     "POST /v1/responses/input_tokens": ("/v1/responses/input_tokens", {"input": "hi"}),
 }
 

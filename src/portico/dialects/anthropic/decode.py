@@ -36,7 +36,7 @@ def decode_messages(raw: RawRequest, defaults: SamplingDefaults) -> Exchange:
         timeout=None,
         model=fields.model or None,
         prompts=(prompt,),
-        cache_salt="",
+        cache_salt=wire.cache_salt("cache_salt", fields.cache_salt),
         truncate=None,
         banned_words=(),
         sampling=toolbox.constrain(_sampling(fields, defaults)),

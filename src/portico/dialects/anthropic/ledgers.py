@@ -23,6 +23,7 @@ _PROMPT: tuple[Entry, ...] = (
     neutral("speed", "there is one speed.", "standard"),
     neutral("user_profile_id", "a remark for the provider's records"),
     neutral("workspace_id", "a remark for the provider's records"),
+    honoured("chat_template_kwargs", "an addition of open servers: variables that the chat template may read"),
 )
 
 MESSAGES = Ledger(
@@ -45,6 +46,13 @@ MESSAGES = Ledger(
         refused("fallbacks", "there is one model."),
         refused("inference_geo", "there is one place."),
         refused("mcp_servers", "the server calls no other servers."),
+        honoured("cache_salt", "an addition of open servers: cached prompts are shared only with the same salt"),
+        neutral("watermarking", "outputs are not watermarked here.", False),
+        neutral("mm_payload", "it belongs to the render routes of open servers"),
+        neutral("return_mm_kwargs", "it belongs to the render routes of open servers"),
+        refused("vllm_xargs", "there are no further engine arguments."),
+        refused("kv_transfer_params", "key-value blocks are not transferred between servers."),
+        refused("ec_transfer_params", "encoder states are not transferred between servers."),
     ),
 )
 

@@ -42,7 +42,7 @@ def decode_prompt(fields: PromptFields, limits: ServerLimits) -> tuple[ChatPromp
         messages=with_names(turns),
         add_generation_prompt=not continues,
         continue_final_message=continues,
-        template_arguments=_template_arguments(fields),
+        template_arguments={**_template_arguments(fields), **(fields.chat_template_kwargs or {})},
         template=None,
         add_special_tokens=False,
         tools=toolbox.tools,

@@ -79,6 +79,7 @@ class PromptFields(msgspec.Struct, kw_only=True):
     tool_choice: ToolChoice | None = None
     thinking: Thinking | None = None
     output_config: OutputConfig | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
 
 
 class MessagesFields(PromptFields, kw_only=True):
@@ -90,3 +91,4 @@ class MessagesFields(PromptFields, kw_only=True):
     temperature: float | None = None
     top_p: float | None = None
     top_k: int | None = None
+    cache_salt: str | None = None

@@ -19,7 +19,7 @@ from portico.dialects.openai.profile import DOCUMENTED as DOCUMENTED
 from portico.dialects.openai.profile import Profile as Profile
 from portico.dialects.openai.response_format import JSON_SCHEMA, RESPONSE_FORMAT, STRUCTURED_OUTPUTS
 from portico.dialects.openai.responses.decode import decode_input_tokens, decode_response
-from portico.dialects.openai.responses.ledgers import INPUT_TOKENS, REASONING, RESPONSE, TEXT
+from portico.dialects.openai.responses.ledgers import INPUT_TOKENS, REASONING, RESPONSE, TEXT, TEXT_FORMAT
 
 _CLAIM = Claim(is_invocation, "`messages` or `prompt`")
 
@@ -39,6 +39,7 @@ class OpenAI:
         RESPONSE,
         REASONING,
         TEXT,
+        TEXT_FORMAT,
         INPUT_TOKENS,
         RESPONSE_FORMAT,
         JSON_SCHEMA,

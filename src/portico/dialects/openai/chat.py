@@ -11,7 +11,18 @@ from typing import Any
 
 from portico.core.dialect import Reply
 from portico.core.errors import PorticoError
-from portico.core.events import Choice, Delta, Event, Finished, Prefilled, Result, Started, ToolCall, UsageCounter
+from portico.core.events import (
+    Choice,
+    Delta,
+    Event,
+    Finished,
+    Prefilled,
+    Result,
+    Started,
+    Token,
+    ToolCall,
+    UsageCounter,
+)
 from portico.core.request import GenerationRequest
 from portico.dialects import wire
 from portico.dialects.openai.encode import (
@@ -56,6 +67,8 @@ class ChatExchange:
             body["prompt_logprobs"] = prompt_logprobs(prompt, self.layout.prompt_logprobs)
         if self.layout.shows_token_ids:
             body["prompt_token_ids"] = [token.id for token in prompt]
+        if self.layout.shows_prompt_text:
+            body["prompt_text"] = _prompt_text(prompt)
         return Reply(200, wire.encode_json(body))
 
     def encoder(self) -> ChatEncoder:
@@ -103,6 +116,7 @@ class ChatEncoder:
         self._layout = exchange.layout
         self._echo = exchange.echo
         self._shows_reasoning = exchange.shows_reasoning
+        self._waits_for_prompt = exchange.layout.shows_token_ids or exchange.layout.shows_prompt_text
         self._tells_calls_in_reason = exchange.tells_calls_in_reason
         self._num_calls: dict[int, int] = {}
         self._usage = UsageCounter() if exchange.layout.includes_usage else None
@@ -138,22 +152,31 @@ class ChatEncoder:
                 rest = b'"delta":{},"logprobs":null,' + encode_end(event, has_calls)
                 return self._chunks.choice(event.index, rest)
             case Started():
-                return b"" if self._layout.shows_token_ids else self._begin(b"")
+                return b"" if self._waits_for_prompt else self._begin(b"")
             case Prefilled():
-                return self._begin(_prompt_ids(event)) if self._layout.shows_token_ids else b""
+                return self._begin(self._prompt(event)) if self._waits_for_prompt else b""
 
     @property
     def _chunks(self) -> ChunkWriter:
         assert self._writer is not None, "events begin with Started"
         return self._writer
 
-    def _begin(self, prompt_ids: bytes) -> bytes:
+    def _begin(self, prompt: bytes) -> bytes:
         """One chunk per choice, in order: the official client expects new indexes to appear so."""
         rest = b'"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null'
-        roles = b"".join(self._chunks.choice(index, rest, prompt_ids) for index in range(self._num_choices))
+        roles = b"".join(self._chunks.choice(index, rest, prompt) for index in range(self._num_choices))
         if not self._echo:
             return roles
         return roles + b"".join(self._chunks.text(index, self._echo, _AFTER_TEXT) for index in range(self._num_choices))
+
+    def _prompt(self, event: Prefilled) -> bytes:
+        """What the first chunk of a choice has of the prompt."""
+        fields: dict[str, Any] = {}
+        if self._layout.shows_token_ids:
+            fields["prompt_token_ids"] = [token.id for token in event.tokens]
+        if self._layout.shows_prompt_text:
+            fields["prompt_text"] = _prompt_text(event.tokens)
+        return b"," + wire.one_line(wire.encode_json(fields))[1:-1]
 
     def _delta(self, event: Delta) -> bytes:
         if event.apart is None:
@@ -190,5 +213,5 @@ class ChatEncoder:
         return self._chunks.text(event.index, event.text, after)
 
 
-def _prompt_ids(event: Prefilled) -> bytes:
-    return b',"prompt_token_ids":' + wire.encode_json([token.id for token in event.tokens])
+def _prompt_text(tokens: Sequence[Token]) -> str:
+    return "".join(token.text for token in tokens)

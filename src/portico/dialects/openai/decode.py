@@ -25,7 +25,6 @@ from portico.dialects.openai.profile import Profile
 from portico.dialects.openai.response_format import decode_grammar
 from portico.dialects.openai.sampling import (
     decode_bad_words,
-    decode_cache_salt,
     decode_sampling,
     decode_stopping,
     decode_truncation,
@@ -85,12 +84,14 @@ def decode_chat(raw: RawRequest, profile: Profile) -> Exchange:
     # The answer speaks as the assistant, unless it goes on with the last message.
     repeats = chat.echo and (last.role == "assistant" or not prompt.add_generation_prompt)
     output = _output(chat, _num_choices(chat.n, raw.limits), logprobs, prompt_logprobs, False)
-    output = replace(output, markup=toolbox.markup())
+    layout = replace(_layout(chat), shows_prompt_text=chat.return_prompt_text or False)
+    prompt_details = output.prompt_details or layout.shows_prompt_text
+    output = replace(output, markup=toolbox.markup(), prompt_details=prompt_details)
     request = _request(raw, profile, chat, decode_grammar(fields), (prompt,), max_tokens, output)
     return ChatExchange(
         request=replace(request, sampling=toolbox.constrain(request.sampling)),
         envelope=Envelope(f"chatcmpl-{raw.request_id}", int(raw.received_at)),
-        layout=_layout(chat),
+        layout=layout,
         echo=last.content if repeats else "",
         shows_reasoning=wire.or_default(chat.include_reasoning, True),
         tells_calls_in_reason=not toolbox.is_named,
@@ -146,7 +147,7 @@ def _request(
         timeout=None,
         model=fields.model or None,
         prompts=prompts,
-        cache_salt=decode_cache_salt(fields),
+        cache_salt=wire.cache_salt("cache_salt", fields.cache_salt),
         truncate=decode_truncation(fields),
         banned_words=decode_bad_words(fields),
         sampling=decode_sampling(fields, grammar, raw.limits, profile.defaults),

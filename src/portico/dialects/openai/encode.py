@@ -42,6 +42,7 @@ class Layout:
         includes_usage: a stream ends with a chunk of token counts.
         repeats_usage: every chunk has the counts so far.
         shows_token_ids: the ids of prompt and output are given.
+        shows_prompt_text: what the chat template wrote is given.
         names_tokens_by_id: log-probabilities name a token `token_id:7` instead of by its text.
         prompt_logprobs: the most likely tokens per place of the prompt that are given; None is none at all.
     """
@@ -51,6 +52,7 @@ class Layout:
     shows_token_ids: bool
     names_tokens_by_id: bool
     prompt_logprobs: int | None
+    shows_prompt_text: bool = False
 
 
 def finish_reason(reason: FinishReason, has_calls: bool = False) -> str:

@@ -63,7 +63,19 @@ _SHARED_ADDED: tuple[Entry, ...] = (
     refused("request_id", "send the header `X-Request-Id` instead."),
     refused("vllm_xargs", "there are no further engine arguments."),
     refused("kv_transfer_params", "key-value blocks are not transferred between servers."),
+    refused("ec_transfer_params", "encoder states are not transferred between servers."),
+    neutral("watermarking", "outputs are not watermarked here.", False),
+    neutral("routed_experts_prompt_start", "routed experts are not told.", 0),
+    neutral("return_token_offsets", "it belongs to the render routes.", False),
+    neutral("mm_payload", "it belongs to the render routes"),
+    neutral("return_mm_kwargs", "it belongs to the render routes"),
 )
+
+
+def added(*names: str) -> tuple[Entry, ...]:
+    """Those of the fields that open servers add to both routes, for a route that has only some of them."""
+    return tuple(entry for entry in (*_SHARED, *_SHARED_ADDED) if entry.field in names)
+
 
 CHAT = Ledger(
     "POST /v1/chat/completions",
@@ -107,7 +119,9 @@ CHAT = Ledger(
         honoured("chat_template", "refused unless the server was started with --trust-request-chat-template"),
         honoured("include_reasoning", "absent: true; with false `reasoning` is left out of the answer"),
         refused("documents", "the chat template takes no documents."),
+        honoured("return_prompt_text", "`prompt_text`, what the chat template wrote, in a stream in the first chunk"),
         refused("mm_processor_kwargs", "messages are text."),
+        refused("media_io_kwargs", "messages are text."),
     ),
 )
 

@@ -10,14 +10,12 @@ from portico.core.events import Alternative, Token
 
 def chat_logprobs(tokens: Iterable[Token], by_id: bool) -> dict[str, Any]:
     """The `logprobs` of a chat choice: every token alone, with its bytes."""
-    content = [
-        {
-            **_chat_entry(token, by_id),
-            "top_logprobs": [_chat_entry(alternative, by_id) for alternative in token.alternatives],
-        }
-        for token in tokens
-    ]
-    return {"content": content, "refusal": None}
+    return {"content": [_chat_place(token, by_id) for token in tokens], "refusal": None}
+
+
+def response_logprobs(tokens: Iterable[Token]) -> list[dict[str, Any]]:
+    """The `logprobs` of a text in a response; empty where none were asked for."""
+    return [_chat_place(token, by_id=False) for token in tokens if token.logprob is not None]
 
 
 def legacy_logprobs(
@@ -56,6 +54,11 @@ def _prompt_entry(token: Token, num_best: int) -> dict[str, Any]:
 
 def _ranked(token: Token | Alternative, rank: int | None) -> dict[str, Any]:
     return {"logprob": token.logprob, "rank": rank, "decoded_token": token.raw.decode("utf-8", "replace")}
+
+
+def _chat_place(token: Token, by_id: bool) -> dict[str, Any]:
+    top = [_chat_entry(alternative, by_id) for alternative in token.alternatives]
+    return {**_chat_entry(token, by_id), "top_logprobs": top}
 
 
 def _chat_entry(token: Token | Alternative, by_id: bool) -> dict[str, Any]:

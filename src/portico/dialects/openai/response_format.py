@@ -75,6 +75,16 @@ def decode_grammar(body: dict[str, Any]) -> Grammar | None:
     return grammars.only_one("response_format", found)
 
 
+def check_format_name(path: str, name: str) -> None:
+    """Checks the name of a schema.
+
+    Raises:
+        InvalidParameter: it has other characters than names may have, or too many.
+    """
+    if not _NAME.match(name):
+        raise InvalidParameter(path, f"`{path}` must be at most 64 letters, digits, underscores and dashes.")
+
+
 def _response_format(body: dict[str, Any]) -> Grammar | None:
     given = body.get("response_format")
     if given is None:
@@ -134,8 +144,5 @@ def _json_schema(given: dict[str, Any]) -> Grammar:
         raise wire.SchemaMismatch(path, f"`{path}` is required with the type json_schema.", is_missing=True)
     JSON_SCHEMA.check(fields)
     described = wire.convert(fields, _JsonSchema, path)
-    if not _NAME.match(described.name):
-        raise InvalidParameter(
-            f"{path}.name", f"`{path}.name` must be at most 64 letters, digits, underscores and dashes."
-        )
+    check_format_name(f"{path}.name", described.name)
     return grammars.json_schema(f"{path}.schema", described.schema)

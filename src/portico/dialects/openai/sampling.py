@@ -13,7 +13,6 @@ from portico.dialects import wire
 from portico.dialects.openai.schema import SamplingFields
 
 _MAX_BIAS = 100
-_MAX_CACHE_SALT = 128
 _MIN_SEED, _MAX_SEED = -(2**63), 2**63 - 1
 
 
@@ -91,22 +90,6 @@ def decode_truncation(fields: SamplingFields) -> Truncation | None:
     if num_tokens != -1:
         wire.require_between("truncate_prompt_tokens", num_tokens, 1)
     return Truncation(None if num_tokens == -1 else num_tokens, keeps_start=fields.truncation_side == "right")
-
-
-def decode_cache_salt(fields: SamplingFields) -> str:
-    """What sets the request's cached prompt apart; empty shares it with all others that give none.
-
-    Raises:
-        InvalidParameter: an empty salt, which protects nothing, or one that is too long.
-    """
-    salt = fields.cache_salt
-    if salt is None:
-        return ""
-    if not 1 <= len(salt) <= _MAX_CACHE_SALT:
-        raise InvalidParameter(
-            "cache_salt", f"`cache_salt` must have 1 to {_MAX_CACHE_SALT} characters, but has {len(salt)}."
-        )
-    return salt
 
 
 def decode_bad_words(fields: SamplingFields) -> tuple[str, ...]:

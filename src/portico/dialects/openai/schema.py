@@ -63,6 +63,7 @@ class ChatFields(SamplingFields, kw_only=True):
     include_reasoning: bool | None = None
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
     echo: bool | None = None
+    return_prompt_text: bool | None = None
 
 
 class CompletionFields(SamplingFields, kw_only=True):

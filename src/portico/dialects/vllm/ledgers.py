@@ -55,12 +55,18 @@ GENERATE = Ledger(
         refused("logprobs", _NO_LOGPROBS),
         refused("prompt_logprobs", _NO_LOGPROBS),
         refused("logprob_token_ids", _NO_LOGPROBS),
+        refused("prompt_logprob_token_ids", _NO_LOGPROBS),
+        refused("prompt_logprob_start", _NO_LOGPROBS),
         honoured("structured_outputs", "the whole output has one form"),
         honoured("guided_decoding", "the older name of `structured_outputs`"),
         refused("output_kind", "the profile of the server decides what is streamed."),
         refused("extra_args", "there are no further engine arguments."),
         refused("thinking_token_budget", "reasoning is not limited apart from the answer."),
         refused("repetition_detection", "repetition does not end a choice."),
+        refused("trace_decode_token_ids", "tokens are drawn, not dictated."),
+        neutral("watermarking", "outputs are not watermarked here.", False),
+        neutral("routed_experts_prompt_start", "routed experts are not told.", 0),
+        neutral("skip_clone", "a remark of vLLM's for itself"),
     ),
 )
 
@@ -89,6 +95,7 @@ TOKENIZE = Ledger(
         ),
         honoured("tools", "with `messages`: as in /v1/chat/completions"),
         refused("mm_processor_kwargs", "messages are text."),
+        refused("media_io_kwargs", "messages are text."),
     ),
 )
 

@@ -11,11 +11,23 @@ from typing import Any
 
 from portico.core.dialect import Reply
 from portico.core.errors import PorticoError
-from portico.core.events import Delta, Event, Finished, FinishReason, Prefilled, Result, Started, Usage, UsageCounter
+from portico.core.events import (
+    Delta,
+    Event,
+    Finished,
+    FinishReason,
+    Prefilled,
+    Result,
+    Started,
+    TextTokens,
+    Usage,
+    UsageCounter,
+)
 from portico.core.request import GenerationRequest
 from portico.dialects import wire
 from portico.dialects.openai.encode import STREAM_HEADERS
 from portico.dialects.openai.errors import error_fields
+from portico.dialects.openai.logprobs import response_logprobs
 from portico.dialects.openai.responses.items import Fields, Output
 
 
@@ -53,18 +65,19 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class ResponseExchange:
-    """A request and its answer."""
+    """A request and its answer; without `shows_reasoning` it has none, whatever the model reasons."""
 
     request: GenerationRequest
     head: Head
+    shows_reasoning: bool
 
     def reply(self, result: Result) -> Reply:
         """The response object: reasoning, text, and calls."""
         (choice,) = result.choices
         output = Output(self.head.request_id)
         told: list[Iterable[Fields]] = [
-            output.reason(choice.reasoning) if choice.reasoning else (),
-            output.write(choice.text) if choice.text else (),
+            output.reason(choice.reasoning) if choice.reasoning and self.shows_reasoning else (),
+            output.write(choice.text, response_logprobs(choice.text_tokens)) if choice.text else (),
             *(output.call(call) for call in choice.calls),
             output.close(response_status(choice.reason)),
         ]
@@ -76,7 +89,7 @@ class ResponseExchange:
 
     def encoder(self) -> ResponseEncoder:
         """An encoder of events."""
-        return ResponseEncoder(self.head)
+        return ResponseEncoder(self.head, self.shows_reasoning)
 
 
 class ResponseEncoder:
@@ -86,8 +99,10 @@ class ResponseEncoder:
     keep_alive = b""
     headers: Mapping[str, str] = STREAM_HEADERS
 
-    def __init__(self, head: Head) -> None:
+    def __init__(self, head: Head, shows_reasoning: bool) -> None:
         self._head = head
+        self._shows_reasoning = shows_reasoning
+        self._text_tokens = TextTokens()
         self._model = ""
         self._output = Output(head.request_id)
         self._usage = UsageCounter()
@@ -124,14 +139,17 @@ class ResponseEncoder:
             case Prefilled():
                 return
             case Delta():
-                if event.apart is not None and event.apart.reasoning:
+                if event.apart is not None and event.apart.reasoning and self._shows_reasoning:
                     yield from self._output.reason(event.apart.reasoning)
+                logprobs = response_logprobs(self._text_tokens.feed(event))
                 if event.text:
-                    yield from self._output.write(event.text)
+                    yield from self._output.write(event.text, logprobs)
                 for call in () if event.apart is None else event.apart.calls:
                     yield from self._output.call(call)
             case Finished():
                 self._reason = event.reason
+                if (rest := self._text_tokens.rest()) and self._output.is_writing:
+                    yield from self._output.write("", response_logprobs(rest))
                 yield from self._output.close(response_status(event.reason))
 
     def _frame(self, fields: Fields) -> bytes:

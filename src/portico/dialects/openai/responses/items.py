@@ -24,7 +24,13 @@ class Output:
         self._request_id = request_id
         self.items: list[Fields] = []
         self._pieces: list[str] = []
+        self._logprobs: list[Fields] = []
         self._open = ""
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether a message is open."""
+        return self._open == "message"
 
     def reason(self, text: str) -> Iterator[Fields]:
         """More reasoning."""
@@ -34,11 +40,12 @@ class Output:
         self._pieces.append(text)
         yield {"type": "response.reasoning_text.delta", **self._place(), "delta": text}
 
-    def write(self, text: str) -> Iterator[Fields]:
-        """More text."""
-        yield from self._begin("message", "msg", {"role": "assistant", "content": []}, _text_part(""))
+    def write(self, text: str, logprobs: list[Fields]) -> Iterator[Fields]:
+        """More text, with the log-probabilities of its tokens where they are asked for."""
+        yield from self._begin("message", "msg", {"role": "assistant", "content": []}, _text_part("", []))
         self._pieces.append(text)
-        yield {"type": "response.output_text.delta", **self._place(), "delta": text, "logprobs": []}
+        self._logprobs += logprobs
+        yield {"type": "response.output_text.delta", **self._place(), "delta": text, "logprobs": logprobs}
 
     def call(self, call: ToolCall) -> Iterator[Fields]:
         """A function call, which is whole."""
@@ -61,10 +68,11 @@ class Output:
         self._pieces = []
         item = self.items[-1]
         is_message = kind == "message"
-        part = _text_part(text) if is_message else {"type": "reasoning_text", "text": text}
+        logprobs, self._logprobs = self._logprobs, []
+        part = _text_part(text, logprobs) if is_message else {"type": "reasoning_text", "text": text}
         item |= {"content": [part], "status": status}
         name = "output_text" if is_message else "reasoning_text"
-        extra: Fields = {"logprobs": []} if is_message else {}
+        extra: Fields = {"logprobs": logprobs} if is_message else {}
         yield {"type": f"response.{name}.done", **self._place(), "text": text, **extra}
         yield {"type": "response.content_part.done", **self._place(), "part": part}
         yield self._done(item)
@@ -93,5 +101,5 @@ class Output:
         return {"type": "response.output_item.done", "output_index": len(self.items) - 1, "item": dict(item)}
 
 
-def _text_part(text: str) -> Fields:
-    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+def _text_part(text: str, logprobs: list[Fields]) -> Fields:
+    return {"type": "output_text", "text": text, "annotations": [], "logprobs": logprobs}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from portico.core.ledger import Entry, Ledger, honoured, neutral, refused
+from portico.dialects.openai.ledgers import added
 
 _NO_STORE = "responses are not stored; send the whole conversation in `input`."
 
@@ -18,6 +19,20 @@ _PROMPT: tuple[Entry, ...] = (
     neutral("truncation", "a conversation that is too long is refused.", "disabled"),
     refused("previous_response_id", _NO_STORE),
     refused("conversation", _NO_STORE),
+    honoured("chat_template_kwargs", "an addition: variables that the chat template may read"),
+)
+
+# What open servers take here besides, with the same meaning as on the other routes.
+_ADDED = (
+    *added("top_k", "min_p", "presence_penalty", "frequency_penalty", "repetition_penalty", "logit_bias", "seed"),
+    *added("stop", "stop_token_ids", "include_stop_str_in_output", "ignore_eos", "skip_special_tokens", "cache_salt"),
+    *added("structured_outputs", "priority", "session_id", "request_id", "vllm_xargs", "watermarking"),
+    *added("kv_transfer_params", "ec_transfer_params", "mm_payload", "return_mm_kwargs"),
+    honoured("include_reasoning", "absent: true; with false the answer has no items of reasoning"),
+    neutral("enable_response_messages", "the prompt is not told; send it to /tokenize.", False),
+    refused("previous_input_messages", "send the whole conversation in `input`."),
+    refused("mm_processor_kwargs", "messages are text."),
+    refused("media_io_kwargs", "messages are text."),
 )
 
 RESPONSE = Ledger(
@@ -39,8 +54,10 @@ RESPONSE = Ledger(
         neutral("store", _NO_STORE, False),
         neutral("background", "answers are given at once.", False),
         neutral("service_tier", "there is one tier.", "auto", "default"),
-        neutral("include", "there is nothing further to include.", [], ["reasoning.encrypted_content"]),
-        neutral("top_logprobs", "log-probabilities are on the other routes.", 0),
+        honoured("include", "`message.output_text.logprobs`; `reasoning.encrypted_content` changes nothing"),
+        honoured(
+            "top_logprobs", "0 up to the server's limit of 20; more than 0 with the `include` of log-probabilities"
+        ),
         refused("access_programs", "there are none."),
         refused("background_options", "answers are given at once."),
         refused("context_management", "conversations are not edited."),
@@ -48,6 +65,7 @@ RESPONSE = Ledger(
         refused("max_tool_calls", "the server calls no tools by itself."),
         refused("moderation", "answers are not moderated."),
         refused("prompt", "there are no stored prompts."),
+        *_ADDED,
     ),
 )
 
@@ -64,6 +82,18 @@ REASONING = Ledger(
         neutral("generate_summary", "reasoning is given whole where there is any, without a summary"),
         neutral("context", "reasoning of earlier turns is in `input`.", "auto"),
         neutral("mode", "there is one mode.", "standard"),
+    ),
+)
+
+TEXT_FORMAT = Ledger(
+    "text.format",
+    "text.format",
+    (
+        honoured("type", "`text`, `json_object`, `json_schema`"),
+        honoured("name", "with a schema, letters, digits, `_` and `-`, at most 64"),
+        honoured("schema", "enforced; keywords that cannot be are refused"),
+        neutral("strict", "schemas are enforced in either case"),
+        neutral("description", "a remark for the model, which is told of no schema"),
     ),
 )
 

@@ -48,7 +48,7 @@ def decode_prompt(fields: PromptFields, limits: ServerLimits) -> tuple[ChatPromp
         messages=with_names([Message(turn["role"], turn["content"], turn["extra"]) for turn in turns.messages]),
         add_generation_prompt=True,
         continue_final_message=False,
-        template_arguments=arguments,
+        template_arguments={**arguments, **(fields.chat_template_kwargs or {})},
         template=None,
         add_special_tokens=False,
         tools=toolbox.tools,

@@ -22,6 +22,7 @@ class TextFormat(msgspec.Struct, kw_only=True, rename={"json_schema": "schema"})
     """`text.format`; the schema stands beside the type here."""
 
     type: Literal["text", "json_object", "json_schema"]
+    name: str | None = None
     json_schema: dict[str, Any] | None = None
 
 
@@ -86,14 +87,16 @@ class PromptFields(msgspec.Struct, kw_only=True):
     tools: list[dict[str, Any]] | None = None
     tool_choice: str | ToolChoice | None = None
     parallel_tool_calls: bool | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
 
 
 class ResponseFields(PromptFields, kw_only=True):
-    """The body of `POST /v1/responses`."""
+    """The body of `POST /v1/responses`; what says how tokens are drawn is read as on the other routes."""
 
     max_output_tokens: int | None = None
-    temperature: float | None = None
-    top_p: float | None = None
     stream: bool | None = None
+    include: list[str] | None = None
+    top_logprobs: int | None = None
+    include_reasoning: bool | None = None
     metadata: dict[str, str] | None = None
     user: str | None = None
