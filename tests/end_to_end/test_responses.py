@@ -111,6 +111,12 @@ def test_reasoning_text_and_calls(writer: openai.OpenAI) -> None:
     assert writer.responses.create(model=MODEL, input=turns, tools=TOOLS).output
 
 
+def text_part(response: Any) -> Any:
+    ((part,),) = (item.content for item in response.output if item.type == "message")
+    assert part.type == "output_text"
+    return part
+
+
 def test_log_probabilities_of_the_text(client: openai.OpenAI) -> None:
     asked: Any = {"model": MODEL, "temperature": 0, "include": ["message.output_text.logprobs"], "top_logprobs": 3}
     whole = client.responses.create(**asked, input="Hello!")
@@ -119,11 +125,9 @@ def test_log_probabilities_of_the_text(client: openai.OpenAI) -> None:
         for event in stream:
             told += event.logprobs if event.type == "response.output_text.delta" else []
         streamed = stream.get_final_response()
-    for response in (whole, streamed):
-        ((part,),) = (item.content for item in response.output if item.type == "message")
-        assert part.type == "output_text"
-        assert part.logprobs is not None
-        assert response.usage is not None
+    responses: tuple[Any, ...] = (whole, streamed)
+    for response in responses:
+        part = text_part(response)
         assert len(part.logprobs) == response.usage.output_tokens
         assert all(len(place.top_logprobs) == 3 for place in part.logprobs)
         assert [each.logprob for each in told] == [each.logprob for each in part.logprobs]
@@ -139,8 +143,7 @@ def test_log_probabilities_leave_reasoning_and_calls_out(writer: openai.OpenAI) 
     with writer.responses.stream(**asked) as stream:
         streamed = stream.get_final_response()
     for response in (whole, streamed):
-        ((part,),) = (item.content for item in response.output if item.type == "message")
-        assert part.type == "output_text"
+        part = text_part(response)
         written = b"".join(bytes(place.bytes) for place in part.logprobs or ()).decode()
         assert written.strip() == part.text == "I look."
 
