@@ -275,11 +275,13 @@ async def _listen(
 
     # What is alive now lives as long as the server: the collector need not look at it again.
     gc.freeze()
+    # Hundreds of streams hold enough objects for collections to be frequent, and next to nothing in them is a cycle.
+    gc.set_threshold(20_000)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(_serve_procedures(config.profile, context, listeners.rpc, tls))
         for each in listeners.management:
-            await stack.enter_async_context(serving(management, each, tls))
-        await serve(application, listeners.main, announce, drain, tls)
+            await stack.enter_async_context(serving(management, each, tls, config.send_timeout or None))
+        await serve(application, listeners.main, announce, drain, tls, config.send_timeout or None)
 
 
 def _time_limits(config: ServerConfig) -> TimeLimits:

@@ -78,6 +78,11 @@ class ServerConfig:
     stall_timeout: float = option(
         300.0, "longest time without a token of a request that was begun, 0 is without end", metavar="SECONDS"
     )
+    send_timeout: float = option(
+        60.0,
+        "longest time that a client may leave what is sent to it unread before it is cut off, 0 is without end",
+        metavar="SECONDS",
+    )
     drain_timeout: float = option(
         30.0, "time that running requests have left once the server is told to stop", metavar="SECONDS"
     )
@@ -119,7 +124,7 @@ class ServerConfig:
             raise ValueError("tls_certificate and tls_key are given together.")
         if self.tls_client_ca and not self.tls_certificate:
             raise ValueError("tls_client_ca needs tls_certificate and tls_key: without them no client is checked.")
-        for name in ("request_timeout", "queue_timeout", "stall_timeout", "drain_timeout"):
+        for name in ("request_timeout", "queue_timeout", "stall_timeout", "send_timeout", "drain_timeout"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} is a number of seconds, not {getattr(self, name)}.")
         bounds = ("max_choices", "max_logprobs", "max_stop", "max_token_ids", "max_messages", "max_body_size")

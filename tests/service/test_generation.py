@@ -310,3 +310,13 @@ def test_text_never_depends_on_how_it_is_cut_into_tokens(
 
     written = text.encode()[:max_tokens].decode("utf-8", "replace")
     assert asyncio.run(run()) == written.split(stop)[0]
+
+
+async def test_an_answer_that_is_given_up_at_its_start_frees_the_engine(bench: Bench) -> None:
+    service = await bench.start("hello" * 50, token_delay=0.01)
+    request = make_request("a", "b", stopping={"max_tokens": 50})
+    events = service.generate(request)
+    await anext(events)
+    assert bench.engine.stats().num_running + bench.engine.stats().num_waiting == 2
+    await events.aclose()
+    assert bench.engine.stats().num_running + bench.engine.stats().num_waiting == 0

@@ -147,12 +147,6 @@ def test_answers_that_generate_nothing_are_for_debugging(capsys: pytest.CaptureF
     assert "route=/health status=200" in capsys.readouterr().err
 
 
-def test_steps_leave_no_line(capsys: pytest.CaptureFixture[str]) -> None:
-    configure_logging("debug", "text")
-    AccessLog().on_step(answered(), 1, 0.1)
-    assert capsys.readouterr().err == ""
-
-
 def test_levels(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging("info", "text")
     logging.getLogger("portico.web").info("ours")

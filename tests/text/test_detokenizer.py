@@ -23,6 +23,18 @@ def test_pieces_joined_are_the_text(tokenizer: Tokenizer, text: str) -> None:
     assert "".join(pieces) + detokenizer.flush() == text
 
 
+@given(text=st.text(), shift=st.integers(0, 3))
+def test_tokens_read_the_same_when_they_come_again(tokenizer: Tokenizer, text: str, shift: int) -> None:
+    """Any ids, also such as cut a character in two: known tokens give what a decoder of all bytes gives."""
+    token_ids = tokenizer.encode(text, add_special_tokens=False)
+    token_ids = (*token_ids, *token_ids[shift:], *reversed(token_ids), *token_ids)
+    expected = b"".join(map(tokenizer.raw, token_ids)).decode("utf-8", "replace")
+    for _ in range(2):
+        detokenizer = Detokenizer(tokenizer, skip_special_tokens=False, follows=97)
+        pieces = [detokenizer.feed(token_id) for token_id in token_ids]
+        assert "".join(pieces) + detokenizer.flush() == expected
+
+
 def test_characters_come_whole(tokenizer: Tokenizer) -> None:
     detokenizer = Detokenizer(tokenizer, skip_special_tokens=False)
     pieces = [detokenizer.feed(token_id) for token_id in tokenizer.encode("養🙂", add_special_tokens=False)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -11,14 +12,13 @@ from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 
 from portico.core.model import ServedModel, ServerLimits, ServerStatus
 from portico.core.observer import Outcome, RequestRecord
 from portico.text.tokenizer import Tokenizer
 from portico.web.application import build_application
 from portico.web.endpoint import Context
-from portico.web.server import bind
+from portico.web.server import bind, serving
 from tests.byte_tokenizer import build_byte_tokenizer
 from tests.service.conftest import Bench
 from tests.web.fake_dialect import FakeDialect
@@ -63,7 +63,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
 
 
 @asynccontextmanager
-async def open_site(tokenizer: Tokenizer, **config: Any) -> AsyncIterator[Site]:
+async def open_site(tokenizer: Tokenizer, send_timeout: float | None = None, **config: Any) -> AsyncIterator[Site]:
     async with AsyncExitStack() as stack:
         bench = Bench(tokenizer, stack)
         service = await bench.start(**config)
@@ -77,15 +77,12 @@ async def open_site(tokenizer: Tokenizer, **config: Any) -> AsyncIterator[Site]:
         context = Context(dialects, service, bench.converter, get_status, keeper, LIMITS, max_body_bytes=1000)
         application = build_application(context, {}, {"/page": lambda: (b"page", "text/html")})
         listener = bind("127.0.0.1", 0)
-        server = uvicorn.Server(uvicorn.Config(application, lifespan="off", log_config=None, ws="none"))
-        task = asyncio.create_task(server._serve([listener]))
         port = listener.getsockname()[1]
+        await stack.enter_async_context(serving(application, listener, None, send_timeout))
         client = await stack.enter_async_context(httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}"))
-        while not server.started:
+        while not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             await asyncio.sleep(0.01)
         yield Site(client, keeper, bench, port)
-        server.should_exit = True
-        await task
 
 
 async def test_whole_and_streamed_answers(tokenizer: Tokenizer) -> None:

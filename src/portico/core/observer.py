@@ -10,7 +10,7 @@ import enum
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from portico.core.errors import NotReady, Overloaded, QuotaExceeded, RequestError
 from portico.core.events import Delta, Event, Finished, FinishReason, Prefilled, Started
@@ -105,7 +105,7 @@ class RequestRecord:
         """Notes that the client went away before the end."""
         self.outcome = Outcome.CANCELLED
 
-    def end(self, status: int, observer: Observer) -> None:
+    def end(self, status: int, observer: EndObserver) -> None:
         """Closes the record and reports it; called once, last."""
         self.status = status
         self.ended_at = time.perf_counter()
@@ -124,25 +124,31 @@ class RequestRecord:
                 self.queue_time = max(self.queue_time or 0.0, event.timings.queue)
 
 
-class Observer(Protocol):
-    """Is told of requests. It must be quick and must not raise: it runs on the way of every answer."""
-
-    def on_step(self, record: RequestRecord, num_tokens: int, interval: float | None) -> None:
-        """New output tokens came, `interval` seconds after the previous ones of the request (None: the first)."""
+class EndObserver(Protocol):
+    """Is told of requests that are over. It must be quick and must not raise: it runs on the way of every answer."""
 
     def on_end(self, record: RequestRecord) -> None:
         """The request is over; the record changes no more."""
 
 
+@runtime_checkable
+class Observer(EndObserver, Protocol):
+    """Is told of the steps of requests as well."""
+
+    def on_step(self, record: RequestRecord, num_tokens: int, interval: float | None) -> None:
+        """New output tokens came, `interval` seconds after the previous ones of the request (None: the first)."""
+
+
 class Observers:
     """Several observers as one; with none, it observes nothing."""
 
-    def __init__(self, *observers: Observer) -> None:
+    def __init__(self, *observers: EndObserver) -> None:
         self._observers = observers
+        self._step_observers = tuple(each for each in observers if isinstance(each, Observer))
 
     def on_step(self, record: RequestRecord, num_tokens: int, interval: float | None) -> None:
-        """Tells every observer."""
-        for observer in self._observers:
+        """Tells every observer that wants to know of steps."""
+        for observer in self._step_observers:
             observer.on_step(record, num_tokens, interval)
 
     def on_end(self, record: RequestRecord) -> None:

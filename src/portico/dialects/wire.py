@@ -64,6 +64,12 @@ def raw_json(encoded: str) -> Any:
     return msgspec.Raw(encoded.encode())
 
 
+def encode_text(text: str) -> bytes:
+    """A text as a JSON string on one line; see `one_line`."""
+    encoded = _encoder.encode(text)
+    return encoded if encoded.isascii() else one_line(encoded)
+
+
 def one_line(encoded: bytes) -> bytes:
     """JSON on one line for every reader: some readers of streams break lines at Unicode's line separators too."""
     if encoded.isascii():

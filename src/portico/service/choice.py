@@ -47,8 +47,8 @@ class TokenReader:
 class ChoiceText:
     """Follows one sequence of the engine and gives the events of the choice that it is.
 
-    A stop string, or the one call that a request allows, ends the choice before the engine knows: `is_finished` says
-    so, and the sequence must then be finished early.
+    A stop string, or the one call that a request allows, ends the choice before the engine knows: `is_stopped` says so
+    (and `is_finished`, as for every end), and the sequence must then be finished early.
     """
 
     def __init__(
@@ -83,10 +83,18 @@ class ChoiceText:
         self._special_stops = {tokenizer.find_special(stop): stop for stop in stopping.stop}
         self._reader = TokenReader(tokenizer)
         self._num_tokens = 0
+        self._matched: str | None = None
         self.is_finished = False
+        self.is_stopped = False
+        # Most choices: nothing is looked for in the text, so each token is only detokenised.
+        self._is_plain = self._parts is None and not stopping.stop and not self._wants_tokens
 
-    def feed(self, event: TokensGenerated, timings: Timings) -> list[Event]:
-        """New tokens: a delta, and the end, with these timings, when a stop string is complete."""
+    def feed(self, event: TokensGenerated) -> list[Event]:
+        """New tokens: what they add. When they end the choice, `stop` gives its end."""
+        if self._is_plain:
+            ids = event.token_ids
+            text = self._detokenize(ids[0]) if len(ids) == 1 else "".join(map(self._detokenize, ids))
+            return [Delta(self._index, text, ids, ())]
         text, token_ids, tokens = "", [], []
         parts = self._parts
         matched: str | None = None
@@ -106,11 +114,13 @@ class ChoiceText:
             is_over = matched is not None or (parts is not None and parts.is_ended)
             if is_over:
                 break
-        events = self._deltas(text, tuple(token_ids), tuple(tokens), is_over)
-        if is_over:
-            self.is_finished = True
-            events.append(Finished(self._index, FinishReason.STOP, matched, self._seed, timings))
-        return events
+        self.is_finished = self.is_stopped = is_over
+        self._matched = matched
+        return self._deltas(text, tuple(token_ids), tuple(tokens), is_over)
+
+    def stop(self, timings: Timings) -> Finished:
+        """The end of a choice that its own tokens have ended."""
+        return Finished(self._index, FinishReason.STOP, self._matched, self._seed, timings)
 
     def finish(self, event: SequenceFinished) -> list[Event]:
         """The engine has ended the sequence: the text that was held back, and the end."""
@@ -120,7 +130,7 @@ class ChoiceText:
         )
         text = visible if matched is not None else visible + self._stop_strings.flush()
         events = self._deltas(text, (), (), is_over=True)
-        stop = matched if matched is not None else self._stop(event.stop_token_id)
+        stop = matched if matched is not None else self._told_stop(event.stop_token_id)
         reason = FinishReason.STOP if matched is not None else event.reason
         events.append(Finished(self._index, reason, stop, self._seed, event.timings))
         return events
@@ -148,7 +158,7 @@ class ChoiceText:
             return self._detokenizer.flush()
         return self._detokenizer.feed(token_id)
 
-    def _stop(self, stop_token_id: int | None) -> str | int | None:
+    def _told_stop(self, stop_token_id: int | None) -> str | int | None:
         """What the client asked to stop at; None for the model's own end of sequence."""
         if stop_token_id in self._special_stops:
             return self._special_stops[stop_token_id]

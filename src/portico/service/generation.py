@@ -14,7 +14,6 @@ from portico.core.engine import (
     SequenceFinished,
     TokenEvent,
     TokenJob,
-    TokensGenerated,
     TokenStream,
 )
 from portico.core.errors import NotReady, PorticoError, UnsupportedParameter
@@ -100,8 +99,8 @@ class GenerationService:
                     yield [Started(self._served.name, counts, started_at - received_at)]
                     clocks.resume()
                     async for position, token_events in steps:
-                        usage.num_output_tokens += _num_tokens(token_events)
-                        events = [each for event in token_events for each in answer.feed(position, event)]
+                        events = answer.feed(position, token_events)
+                        usage.num_output_tokens = answer.num_output_tokens
                         if events:
                             clocks.pause()
                             yield events
@@ -153,10 +152,6 @@ def _isolated(request: GenerationRequest, tenant: Tenant) -> GenerationRequest:
     return replace(request, cache_salt=f"{tenant.cache_salt}/{request.cache_salt}")
 
 
-def _num_tokens(events: Sequence[TokenEvent]) -> int:
-    return sum(len(event.token_ids) for event in events if isinstance(event, TokensGenerated))
-
-
 class _Answer:
     """The choices of one request while they are written."""
 
@@ -170,6 +165,7 @@ class _Answer:
         started_at: float,
     ) -> None:
         self.streams = streams
+        self.num_output_tokens = 0
         self._jobs = jobs
         self._error: PorticoError | None = None
         self._tokenizer = tokenizer
@@ -183,18 +179,25 @@ class _Answer:
         self._prefilled = [Timings(0.0, 0.0, 0.0)] * len(jobs)
         self._prefilled_at = [started_at] * len(jobs)
 
-    def feed(self, position: int, event: TokenEvent) -> list[Event]:
-        """The events that one engine event of the prompt at `position` means."""
-        if isinstance(event, PromptPrefilled):
-            self._prefilled[position] = Timings(event.queue_seconds, event.prefill_seconds, 0.0)
-            self._prefilled_at[position] = time.perf_counter()
-            return [Prefilled(position, event.num_cached_tokens, self._describe_prompt(position, event))]
-        choice = self._choices[position * self._num_choices + event.index]
-        if choice.is_finished:
-            return []
-        if isinstance(event, SequenceFinished):
-            return choice.finish(event)
-        return self._feed_tokens(position, choice, event)
+    def feed(self, position: int, token_events: Sequence[TokenEvent]) -> list[Event]:
+        """What engine events of the prompt at `position` mean."""
+        events: list[Event] = []
+        for event in token_events:
+            if isinstance(event, PromptPrefilled):
+                events.append(self._note_prefilled(position, event))
+                continue
+            choice = self._choices[position * self._num_choices + event.index]
+            if choice.is_finished:
+                continue
+            if isinstance(event, SequenceFinished):
+                events += choice.finish(event)
+                continue
+            self.num_output_tokens += len(event.token_ids)
+            events += choice.feed(event)
+            if choice.is_stopped:
+                events.append(choice.stop(self._timings(position)))
+                self.streams[position].finish(event.index)
+        return events
 
     def stop(self) -> None:
         """Ends all sequences; the streams end then."""
@@ -224,11 +227,10 @@ class _Answer:
     def _timings(self, position: int) -> Timings:
         return replace(self._prefilled[position], decode=time.perf_counter() - self._prefilled_at[position])
 
-    def _feed_tokens(self, position: int, choice: ChoiceText, event: TokensGenerated) -> list[Event]:
-        events = choice.feed(event, self._timings(position))
-        if choice.is_finished:
-            self.streams[position].finish(event.index)
-        return events
+    def _note_prefilled(self, position: int, event: PromptPrefilled) -> Prefilled:
+        self._prefilled[position] = Timings(event.queue_seconds, event.prefill_seconds, 0.0)
+        self._prefilled_at[position] = time.perf_counter()
+        return Prefilled(position, event.num_cached_tokens, self._describe_prompt(position, event))
 
     def _describe_prompt(self, position: int, event: PromptPrefilled) -> tuple[Token, ...]:
         if not event.logprobs and not self._shows_prompt:

@@ -4,25 +4,63 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
+from typing import Protocol
 
 from portico.core.engine import TokenEvent, TokenStream
 
 
-async def merge(streams: Sequence[TokenStream]) -> AsyncGenerator[tuple[int, Sequence[TokenEvent]], None]:
-    """Gives what happens in any of the streams, with the stream's position; closes all of them in the end.
+class Steps(Protocol):
+    """What happens in several streams: each step has the position of its stream. Closing it closes them."""
 
-    Raises:
-        EngineFailure: one of the streams failed; the others are closed.
+    def __aiter__(self) -> Steps: ...
+
+    async def __anext__(self) -> tuple[int, Sequence[TokenEvent]]: ...
+
+    async def aclose(self) -> None: ...
+
+
+def merge(streams: Sequence[TokenStream]) -> Steps:
+    """Gives what happens in any of the streams, with the stream's position.
+
+    Raises (from iteration):
+        EngineFailure: one of the streams failed; the others are closed with the steps.
     """
-    try:
-        if len(streams) == 1:
-            async for events in streams[0]:
-                yield 0, events
-            return
-        async for item in _interleave(streams):
-            yield item
-    finally:
-        for stream in streams:
+    return _Only(streams[0]) if len(streams) == 1 else _Several(streams)
+
+
+class _Only:
+    """The steps of one stream: without tasks, as there is nothing to wait for beside it."""
+
+    def __init__(self, stream: TokenStream) -> None:
+        self._stream = stream
+
+    def __aiter__(self) -> _Only:
+        return self
+
+    async def __anext__(self) -> tuple[int, Sequence[TokenEvent]]:
+        return 0, await self._stream.__anext__()
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+class _Several:
+    """The steps of several streams, in the order in which they happen."""
+
+    def __init__(self, streams: Sequence[TokenStream]) -> None:
+        self._streams = streams
+        self._steps = _interleave(streams)
+
+    def __aiter__(self) -> _Several:
+        return self
+
+    async def __anext__(self) -> tuple[int, Sequence[TokenEvent]]:
+        return await anext(self._steps)
+
+    async def aclose(self) -> None:
+        # Closing a generator that was never asked for a step runs none of it, so the streams are closed here.
+        await self._steps.aclose()
+        for stream in self._streams:
             await stream.aclose()
 
 

@@ -17,9 +17,6 @@ class Latencies:
         self._first_token: deque[float] = deque(maxlen=_NUM_REQUESTS)
         self._between_tokens: deque[float] = deque(maxlen=_NUM_REQUESTS)
 
-    def on_step(self, record: RequestRecord, num_tokens: int, interval: float | None) -> None:
-        """Nothing: a request tells all of it when it ends."""
-
     def on_end(self, record: RequestRecord) -> None:
         """Keeps the times of a request that has brought tokens."""
         if record.first_token_at is None or record.last_token_at is None:

@@ -71,9 +71,6 @@ class AccessLog:
     def __init__(self) -> None:
         self._logger = logging.getLogger("portico.access")
 
-    def on_step(self, record: RequestRecord, num_tokens: int, interval: float | None) -> None:
-        """Steps leave no line."""
-
     def on_end(self, record: RequestRecord) -> None:
         """Writes the line."""
         level = logging.INFO

@@ -80,7 +80,10 @@ class Metrics:
         steps = self._steps.get(record.dialect)
         if steps is None:
             steps = self._steps[record.dialect] = _Steps()
-        steps.take(num_tokens, interval)
+        steps.num_tokens += num_tokens
+        if interval is not None:
+            steps.seconds += interval
+            steps.counts[bisect_left(INTER_TOKEN_BOUNDS, interval)] += 1
 
     def on_end(self, record: RequestRecord) -> None:
         """Counts a request that is over; answers that generate nothing, such as health checks, are left out."""
@@ -137,12 +140,6 @@ class _Steps:
         self.num_tokens = 0
         self.seconds = 0.0
         self.counts = [0] * (len(INTER_TOKEN_BOUNDS) + 1)
-
-    def take(self, num_tokens: int, interval: float | None) -> None:
-        self.num_tokens += num_tokens
-        if interval is not None:
-            self.seconds += interval
-            self.counts[bisect_left(INTER_TOKEN_BOUNDS, interval)] += 1
 
 
 class _StepCollector(Collector):

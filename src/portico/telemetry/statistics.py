@@ -18,9 +18,6 @@ class Statistics:
     def __init__(self) -> None:
         self.counts = RequestCounts()
 
-    def on_step(self, record: RequestRecord, num_tokens: int, interval: float | None) -> None:
-        """Nothing: only whole requests count."""
-
     def on_end(self, record: RequestRecord) -> None:
         """Counts a request that is over; what the client must change and what generates nothing is left out."""
         before = self.counts

@@ -28,6 +28,7 @@ class Tokenizer(ABC):
         marker_ids: control tokens, and what else gives a text its structure, such as `<think>`.
         drops_first_space: a space at the beginning of a text, or behind a control token, is none of the text's: it
             was put there when the text was encoded.
+        texts: ordinary tokens met so far that are whole characters by themselves, as text.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Tokenizer(ABC):
         self._marker = either(self._id_of_marker)
         self.drops_first_space = drops_first_space
         self._id_of_special = {text: token_id for token_id, text in special_tokens.items()}
+        self.texts: dict[int, str] = {}
         self._raw: dict[int, bytes] = {}
 
     @staticmethod

@@ -40,6 +40,7 @@ from portico.web.guard import Access, Guard
 from portico.web.media_type import check_media_type
 from portico.web.routing import Candidate, SharedPath, UnclaimedBody, find_dialect
 from portico.web.sender import Sender
+from portico.web.slices import MAX_EVENTS, encode_in_parts
 
 logger = logging.getLogger(__name__)
 
@@ -101,7 +102,7 @@ class Endpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request; whatever happens, exactly one response is sent and one record is ended."""
         request_id = uuid.uuid4().hex
-        sender = Sender(send, request_id, has_body=scope["method"] != "HEAD")
+        sender = Sender(scope, send, request_id)
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         candidates = self._path.candidates.get(method) or next(iter(self._path.candidates.values()))
         dialect = candidates[-1].dialect
@@ -201,13 +202,19 @@ class Endpoint:
     ) -> None:
         """The head is sent with the first batch, so that errors before it keep their status."""
         encoder = exchange.encoder()
+        observer = self._context.observer
         try:
             async with _keeping_alive(sender, encoder):
                 async for batch in batches:
-                    record.observe(batch, self._context.observer)
+                    record.observe(batch, observer)
                     if not sender.status:
                         await sender.start_stream(encoder.media_type, encoder.headers)
-                    await sender.write(encoder.feed(batch))
+                    if len(batch) > MAX_EVENTS:
+                        # They have piled up behind a slow reader, who is not given more at once than it can take.
+                        for part in encode_in_parts(batch, encoder):
+                            await sender.write(part)
+                    elif not sender.write_at_once(part := encoder.feed(batch)):
+                        await sender.write(part)
         except PorticoError as error:
             if not sender.status:
                 raise
@@ -226,7 +233,7 @@ class NotFound:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuses in the shape of the dialect whose prefix covers the path."""
         request_id = uuid.uuid4().hex
-        sender = Sender(send, request_id, has_body=scope["method"] != "HEAD")
+        sender = Sender(scope, send, request_id)
         dialect = find_dialect(self._context.dialects, scope["path"])
         record = RequestRecord(request_id, dialect.name, "")
         error: PorticoError = UnknownRoute(scope["method"], scope["path"])

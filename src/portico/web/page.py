@@ -29,7 +29,7 @@ class PageEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers with the page, to operators only: it tells of all tenants."""
         request_id = uuid.uuid4().hex
-        sender = Sender(send, request_id, has_body=scope["method"] != "HEAD")
+        sender = Sender(scope, send, request_id)
         dialect = self._context.dialects[0]
         try:
             self._context.guard.admit(scope["headers"], Access.OPERATOR)

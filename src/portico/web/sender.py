@@ -6,18 +6,22 @@ import asyncio
 import time
 from collections.abc import Mapping
 
-from starlette.types import Send
+from starlette.types import Scope, Send
 
 from portico.core.dialect import Reply
+from portico.web.connection import BODY_WRITER, BodyWriter
+
+_NO_BUFFERING = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 
 
 class Sender:
     """Sends one response and remembers how far it has come; `status` is 0 until it has begun."""
 
-    def __init__(self, send: Send, request_id: str, has_body: bool) -> None:
+    def __init__(self, scope: Scope, send: Send, request_id: str) -> None:
         self._send = send
         self._request_id = request_id
-        self._has_body = has_body
+        self._has_body = scope["method"] != "HEAD"
+        self._writer: BodyWriter | None = scope.get("extensions", {}).get(BODY_WRITER, {}).get("writer")
         self._written_at = 0.0
         self.status = 0
 
@@ -29,14 +33,35 @@ class Sender:
 
     async def start_stream(self, media_type: str, headers: Mapping[str, str]) -> None:
         """Sends the head of a response whose body comes in parts; proxies are told not to hold it back."""
-        no_buffering = {"cache-control": "no-cache", "x-accel-buffering": "no"}
-        await self._start(200, media_type, {**no_buffering, **headers})
+        await self._start(200, media_type, {**_NO_BUFFERING, **headers})
+        if self._writer is not None and not self._writer.is_usable:
+            self._writer = None
 
     async def write(self, part: bytes) -> None:
-        """Sends a part of the body; waits while the client reads slowly."""
-        if part:
+        """Sends a part of the body; waits while the client reads slowly.
+
+        Raises:
+            ClientLeft: the connection was lost meanwhile.
+        """
+        if self.write_at_once(part):
+            return
+        if self._writer is not None:
+            await self._writer.drain()
+            self._writer.write(part)
+        else:
             self._written_at = time.monotonic()
             await self._send({"type": "http.response.body", "body": part, "more_body": True})
+
+    def write_at_once(self, part: bytes) -> bool:
+        """Sends a part of the body if the client reads as fast as it is written to; whether it did."""
+        if not part:
+            return True
+        writer = self._writer
+        if writer is None or writer.is_paused:
+            return False
+        self._written_at = time.monotonic()
+        writer.write(part)
+        return True
 
     async def end_stream(self, part: bytes) -> None:
         """Sends the last part of the body."""
@@ -55,6 +80,7 @@ class Sender:
         self.status = status
         self._written_at = time.monotonic()
         named = {"content-type": media_type} if media_type else {}
-        named.update(headers, **{"x-request-id": self._request_id})
-        encoded = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in named.items()]
+        named.update((name.lower(), value) for name, value in headers.items())
+        named["x-request-id"] = self._request_id
+        encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in named.items()]
         await self._send({"type": "http.response.start", "status": status, "headers": encoded})

@@ -10,10 +10,13 @@ import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
+from typing import cast
 
 import uvicorn
 from starlette.types import ASGIApp
 
+from portico.web.connection import Connection, bound_send_buffer
 from portico.web.shutdown import Drain
 
 # How long the last bytes of answers have to get out once the drain is over, in seconds.
@@ -44,6 +47,7 @@ def bind(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        bound_send_buffer(listener)
     except (OSError, OverflowError) as error:
         listener.close()
         raise AddressInUse(f"cannot listen on {host} port {port}: {error}") from error
@@ -67,9 +71,11 @@ class _Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def serving(application: ASGIApp, listener: socket.socket, tls: Tls | None) -> AsyncIterator[None]:
+async def serving(
+    application: ASGIApp, listener: socket.socket, tls: Tls | None, send_timeout: float | None = None
+) -> AsyncIterator[None]:
     """Serves while the block runs; then the answers that are being written are finished."""
-    server = _Server(_config(application, tls), lambda: None)
+    server = _Server(_config(application, tls, send_timeout), lambda: None)
     task = asyncio.ensure_future(server.serve(sockets=[listener]))
     try:
         yield
@@ -84,9 +90,13 @@ async def serve(
     on_ready: Callable[[], None],
     drain: Drain,
     tls: Tls | None = None,
+    send_timeout: float | None = None,
 ) -> None:
-    """Serves until SIGINT or SIGTERM and then until the drain is over; a second signal cuts everything off."""
-    server = _Server(_config(application, tls), on_ready)
+    """Serves until SIGINT or SIGTERM and then until the drain is over; a second signal cuts everything off.
+
+    Clients that leave what is sent to them unread for `send_timeout` seconds are cut off.
+    """
+    server = _Server(_config(application, tls, send_timeout), on_ready)
     loop = asyncio.get_running_loop()
     draining: asyncio.Task[None] | None = None
 
@@ -109,10 +119,10 @@ async def serve(
         await asyncio.gather(draining, return_exceptions=True)
 
 
-def _config(application: ASGIApp, tls: Tls | None) -> uvicorn.Config:
+def _config(application: ASGIApp, tls: Tls | None, send_timeout: float | None) -> uvicorn.Config:
     return uvicorn.Config(
         application,
-        http="httptools",
+        http=cast(type[asyncio.Protocol], partial(Connection, send_timeout=send_timeout)),
         ws="none",
         lifespan="off",
         log_config=None,

@@ -96,7 +96,7 @@ async def test_a_token_of_the_prompt_may_call_for_the_failure() -> None:
 
 
 async def test_jobs_wait_in_order_of_arrival() -> None:
-    async with running(ScriptedConfig(max_num_seqs=2, token_delay=0.001)) as engine:
+    async with running(ScriptedConfig(max_num_seqs=2, token_delay=0.05)) as engine:
         order: list[int] = []
 
         async def run(number: int, num_sequences: int) -> None:
@@ -104,12 +104,22 @@ async def test_jobs_wait_in_order_of_arrival() -> None:
             order.append(number)
 
         tasks = [asyncio.create_task(run(number, width)) for number, width in enumerate((1, 2, 1, 3))]
-        await asyncio.sleep(0.002)
+        await asyncio.sleep(0.01)
         stats = engine.stats()
         assert (stats.num_running, stats.num_waiting) == (1, 3)
         assert stats.num_free_blocks == 1
         await asyncio.gather(*tasks)
         assert order == [0, 1, 2, 3]
+
+
+async def test_steps_that_the_loop_is_late_for_are_made_up_for() -> None:
+    async with running(ScriptedConfig(token_delay=0.01)) as engine:
+        stream = engine.generate(token_job(PROMPT, max_tokens=500))
+        await anext(stream)
+        time.sleep(0.2)
+        await asyncio.sleep(0.02)
+        assert len(await anext(stream)) >= 15
+        await stream.aclose()
 
 
 async def test_a_waiting_job_can_leave_the_queue() -> None:

@@ -121,10 +121,11 @@ class ChatEncoder:
         self._num_calls: dict[int, int] = {}
         self._usage = UsageCounter() if exchange.layout.includes_usage else None
         self._writer: ChunkWriter | None = None
+        self._has_plain_text = not self._shows_logprobs and not self._layout.shows_token_ids
 
     def feed(self, events: Sequence[Event]) -> bytes:
         """The chunks of each event."""
-        return b"".join(map(self._feed, events))
+        return b"".join(map(self._feed, events)) if len(events) > 1 else self._feed(events[0])
 
     def close(self) -> bytes:
         """The usage, if it is asked for, and the end of the stream."""
@@ -139,11 +140,13 @@ class ChatEncoder:
     def _feed(self, event: Event) -> bytes:
         if isinstance(event, Started):
             head = self._envelope.fields("chat.completion.chunk", event.model)
-            self._writer = ChunkWriter(head, self._layout, b'"delta":{"content":')
+            self._writer = ChunkWriter(head, self._layout, b'"delta":{"content":', _AFTER_TEXT)
         if self._usage is not None:
             self._usage.feed(event)
             if self._layout.repeats_usage:
                 self._chunks.count(self._usage.usage())
+        if isinstance(event, Delta) and event.apart is None and self._has_plain_text and self._writer is not None:
+            return self._writer.text(event.index, event.text) if event.text else b""
         match event:
             case Delta():
                 return self._delta(event)
@@ -167,7 +170,7 @@ class ChatEncoder:
         roles = b"".join(self._chunks.choice(index, rest, prompt) for index in range(self._num_choices))
         if not self._echo:
             return roles
-        return roles + b"".join(self._chunks.text(index, self._echo, _AFTER_TEXT) for index in range(self._num_choices))
+        return roles + b"".join(self._chunks.text(index, self._echo) for index in range(self._num_choices))
 
     def _prompt(self, event: Prefilled) -> bytes:
         """What the first chunk of a choice has of the prompt."""
@@ -203,14 +206,14 @@ class ChatEncoder:
         has_logprobs = self._shows_logprobs and event.tokens
         has_ids = self._layout.shows_token_ids and event.token_ids
         if not has_logprobs and not has_ids:
-            return self._chunks.text(event.index, event.text, _AFTER_TEXT) if event.text else b""
+            return self._chunks.text(event.index, event.text) if event.text else b""
         after = _AFTER_TEXT
         if has_logprobs:
             logprobs = chat_logprobs(event.tokens, self._layout.names_tokens_by_id)
             after = b'},"logprobs":' + wire.one_line(wire.encode_json(logprobs)) + b',"finish_reason":null'
         if has_ids:
             after += b',"token_ids":' + wire.encode_json(event.token_ids)
-        return self._chunks.text(event.index, event.text, after)
+        return self._chunks.text_with(event.index, event.text, after)
 
 
 def _prompt_text(tokens: Sequence[Token]) -> str:

@@ -140,10 +140,11 @@ class CompletionEncoder:
         self._usage = UsageCounter() if exchange.layout.includes_usage else None
         self._writer: ChunkWriter | None = None
         self._offsets: dict[int, int] = {}
+        self._has_plain_text = exchange.logprobs is None and not self._layout.shows_token_ids
 
     def feed(self, events: Sequence[Event]) -> bytes:
         """The chunks of each event."""
-        return b"".join(map(self._feed, events))
+        return b"".join(map(self._feed, events)) if len(events) > 1 else self._feed(events[0])
 
     def close(self) -> bytes:
         """The usage, if it is asked for, and the end of the stream."""
@@ -157,11 +158,15 @@ class CompletionEncoder:
 
     def _feed(self, event: Event) -> bytes:
         if isinstance(event, Started):
-            self._writer = ChunkWriter(self._exchange.envelope.fields(_KIND, event.model), self._layout, b'"text":')
+            self._writer = ChunkWriter(
+                self._exchange.envelope.fields(_KIND, event.model), self._layout, b'"text":', _AFTER_TEXT
+            )
         if self._usage is not None:
             self._usage.feed(event)
             if self._layout.repeats_usage:
                 self._chunks.count(self._usage.usage())
+        if isinstance(event, Delta) and self._has_plain_text and self._writer is not None:
+            return self._writer.text(event.index, event.text) if event.text else b""
         match event:
             case Delta():
                 ids = b""
@@ -199,8 +204,8 @@ class CompletionEncoder:
             offset = self._offsets.get(index, 0)
             logprobs, self._offsets[index] = self._exchange.describe(tokens, offset, skips_special=skips_special)
             after = b',"logprobs":' + wire.one_line(wire.encode_json(logprobs)) + b',"finish_reason":null'
-            return self._chunks.text(index, text, after + ids)
-        return self._chunks.text(index, text, _AFTER_TEXT + ids) if text or ids else b""
+            return self._chunks.text_with(index, text, after + ids)
+        return self._chunks.text_with(index, text, _AFTER_TEXT + ids) if text or ids else b""
 
 
 def _mean_logprob(choice: Choice) -> float:

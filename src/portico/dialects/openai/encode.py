@@ -93,9 +93,10 @@ class ChunkWriter:
     """Writes the chunks of one streamed answer.
 
     A chunk of text is bytes prepared once, with the escaped text between them: it is written for every token.
+    `text_key` stands before the text in its choice, `after_text` behind it where there is nothing else to say.
     """
 
-    def __init__(self, head: Mapping[str, Any], layout: Layout, text_key: bytes) -> None:
+    def __init__(self, head: Mapping[str, Any], layout: Layout, text_key: bytes, after_text: bytes) -> None:
         encoded = wire.encode_json(head)[:-1]
         self._head = b"data: " + encoded + b',"choices":[{"index":'
         self._usage_head = b"data: " + encoded + b',"choices":[],"usage":'
@@ -103,14 +104,18 @@ class ChunkWriter:
         self._end = b',"usage":null}\n\n' if layout.includes_usage else b"}\n\n"
         self._tail = b"}]" + self._end
         self._text_key = text_key
+        self._after_text = after_text
+        self._text_tail = after_text + self._tail
         self._text_heads: dict[int, bytes] = {}
 
-    def text(self, index: int, text: str, after: bytes) -> bytes:
-        """A chunk with text; `after` is what follows the text in its choice."""
+    def text(self, index: int, text: str) -> bytes:
+        """A chunk with text and nothing else: what most chunks are."""
         head = self._text_heads.get(index)
-        if head is None:
-            head = self._text_heads[index] = self._head + str(index).encode() + b"," + self._text_key
-        return head + wire.one_line(wire.encode_json(text)) + after + self._tail
+        return (head or self._text_head(index)) + wire.encode_text(text) + self._text_tail
+
+    def text_with(self, index: int, text: str, after: bytes) -> bytes:
+        """A chunk with text, and `after` behind the text in its choice."""
+        return self._text_head(index) + wire.encode_text(text) + after + self._tail
 
     def choice(self, index: int, rest: bytes, after: bytes = b"") -> bytes:
         """A chunk whose choice is written by the caller, after its index; `after` follows the choices."""
@@ -120,7 +125,14 @@ class ChunkWriter:
         """Takes the counts that the next chunks have, where every chunk has them."""
         self._end = b',"usage":' + wire.encode_json(encode_usage(usage)) + b"}\n\n"
         self._tail = b"}]" + self._end
+        self._text_tail = self._after_text + self._tail
 
     def usage(self, usage: Usage) -> bytes:
         """The chunk of counts, without a choice."""
         return self._usage_head + wire.encode_json(encode_usage(usage)) + b"}\n\n"
+
+    def _text_head(self, index: int) -> bytes:
+        head = self._text_heads.get(index)
+        if head is None:
+            head = self._text_heads[index] = self._head + str(index).encode() + b"," + self._text_key
+        return head

@@ -23,6 +23,7 @@ class NativeStream:
         self._failure: str | None = None
         self._waiter: asyncio.Future[None] | None = None
         self.scheduled_at: float | None = None
+        self._loop = asyncio.get_running_loop()
 
     @property
     def is_done(self) -> bool:
@@ -54,7 +55,7 @@ class NativeStream:
                 raise EngineFailure(self._failure)
             if not self._running:
                 raise StopAsyncIteration
-            self._waiter = asyncio.get_running_loop().create_future()
+            self._waiter = self._loop.create_future()
             try:
                 await self._waiter
             finally:

@@ -15,13 +15,18 @@ from portico.engines.scripted.config import ScriptedConfig
 from portico.engines.scripted.stream import ScriptedStream
 
 _LOAD_STEPS = 10
+# More steps than these are not made up for: a machine that slept is none that was busy.
+_MAX_MISSED = 100
+# Event loops round what is shorter to nothing.
+_MIN_SLEEP = 0.001
 
 
 class ScriptedEngine:
     """Implements `portico.core.engine.Engine`; `walk` has the rule that its tokens follow.
 
     All running sequences move together, as they do in a real engine: with a token delay, a job that comes during a step
-    joins the next one. In `stats` a block is the place of one running sequence.
+    joins the next one, and steps that a busy event loop is late for are made up for. In `stats` a block is the place of
+    one running sequence.
     """
 
     def __init__(self, config: ScriptedConfig) -> None:
@@ -101,13 +106,23 @@ class ScriptedEngine:
                 if not self._running and not self._waiting:
                     self._has_work.clear()
                     await self._has_work.wait()
-                self._step()
-                await asyncio.sleep(self._pause())
+                begun_at = time.perf_counter()
+                self._step(begun_at)
+                pause = self._pause()
+                await asyncio.sleep(max(pause, _MIN_SLEEP) if pause else 0)
+                self._catch_up(begun_at)
         finally:
             self._fail_all()
 
-    def _step(self) -> None:
-        now = time.perf_counter()
+    def _catch_up(self, begun_at: float) -> None:
+        """Takes the steps that an engine with a processor of its own would have taken while the loop was busy."""
+        delay = self._config.token_delay
+        if delay:
+            num_missed = int((time.perf_counter() - begun_at) / delay) - 1
+            for step in range(1, 1 + min(num_missed, _MAX_MISSED)):
+                self._step(begun_at + step * delay)
+
+    def _step(self, now: float) -> None:
         self._admit(now)
         for stream in tuple(self._running):
             stream.step(now)
@@ -130,7 +145,7 @@ class ScriptedEngine:
 
     def _pause(self) -> float:
         """Time until the next step: a whole one when a sequence runs, else until the next prompt is evaluated."""
-        if not self._running:
+        if not self._running or not (self._config.token_delay or self._config.prefill_delay):
             return 0.0
         due = [stream.prefill_due for stream in self._running]
         pending = [each for each in due if each is not None]

@@ -24,6 +24,7 @@ class ScriptedStream:
         self.turn = turn
         self._job = job
         self._config = config
+        self._tokens_per_step = config.tokens_per_step
         self._on_closed = on_closed
         self._fails_at = config.failure_point(job.token_ids)
         seed = random.getrandbits(32) if job.sampling.seed is None else job.sampling.seed
@@ -33,6 +34,7 @@ class ScriptedStream:
         self._events: list[TokenEvent] = []
         self._failure: EngineFailure | None = None
         self._waiter: asyncio.Future[None] | None = None
+        self._loop = asyncio.get_running_loop()
         self._queued_at = time.perf_counter()
         self._admitted_at = 0.0
         self._is_admitted = False
@@ -72,7 +74,8 @@ class ScriptedStream:
             self._advance(index, walk)
             if self._failure is not None:
                 break
-        self._notify()
+        if self._waiter is not None:
+            self._notify()
 
     def fail(self, message: str) -> None:
         """Ends the job with a failure, which the reader meets after the events before it."""
@@ -90,8 +93,11 @@ class ScriptedStream:
                 raise failure
             if not self._open:
                 raise StopAsyncIteration
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
+            self._waiter = self._loop.create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
         events, self._events = self._events, []
         return events
 
@@ -129,9 +135,7 @@ class ScriptedStream:
         token_ids: list[int] = []
         logprobs: list[TokenLogprobs] = []
         reason: FinishReason | None = None
-        while reason is None and len(token_ids) < self._config.tokens_per_step:
-            if walk.num_tokens == self._fails_at:
-                break
+        while walk.num_tokens != self._fails_at:
             token_id, best_id = walk.draw()
             token_ids.append(token_id)
             if job.logprobs is not None:
@@ -140,6 +144,8 @@ class ScriptedStream:
                 reason = FinishReason.STOP
             elif walk.num_tokens >= job.max_tokens:
                 reason = FinishReason.LENGTH
+            if reason is not None or len(token_ids) >= self._tokens_per_step:
+                break
         if token_ids:
             self._events.append(TokensGenerated(index, tuple(token_ids), tuple(logprobs)))
         if reason is not None:
