@@ -191,6 +191,33 @@ def test_a_job_that_cannot_be_run_fails_alone(make_core: MakeCore, changes: dict
 
 
 @pytest.mark.parametrize("method", ["prefill", "decode"])
+def test_a_sequence_that_the_model_fails_on_fails_alone(
+    make_core: MakeCore, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """Also where choices have just been forked, whose blocks are copied in the step that fails."""
+    several = job(range(9), num_sequences=3, sampling=sampling(temperature=1.0, seed=3))
+    jobs = [job(range(30)), several, job(range(7), num_sequences=2), job(range(40, 45))]
+    expected = run_to_end(make_core(), jobs)
+    core = make_core()
+    right = getattr(core._runner, method)
+
+    def fails_on_the_third(step: Any) -> Any:
+        members = [each.sequence for each in step] if method == "prefill" else step.sequences
+        if any(each.job.handle == 2 for each in members):
+            raise RuntimeError("out of luck")
+        return right(step)
+
+    monkeypatch.setattr(core._runner, method, fails_on_the_third)
+    outcomes = run_to_end(core, jobs)
+    assert outcomes[2].failure == "The engine failed on this request: RuntimeError: out of luck"
+    for handle in (0, 1, 3):
+        assert outcomes[handle].failure is None
+        assert outcomes[handle].token_ids == expected[handle].token_ids
+    free, total = num_free_blocks(core)
+    assert free == total
+
+
+@pytest.mark.parametrize("method", ["prefill", "decode"])
 def test_a_failing_step_fails_its_jobs_and_no_others(
     make_core: MakeCore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, method: str
 ) -> None:

@@ -81,6 +81,16 @@ class EngineCore:
         """Runs one step, if there is anything to do, and gives all that happened since the last."""
         self._take_compiled()
         step = self._scheduler.schedule()
+        if step is not None:
+            self._run(step)
+        done, self._done = self._done, StepDone()
+        stats = self._scheduler.stats()
+        if stats != self._last_stats:
+            done.stats = self._last_stats = stats
+        return done
+
+    def _run(self, step: PrefillStep | DecodeStep) -> None:
+        """Runs a step; where the model fails on several sequences, each of them alone, so that few requests fail."""
         try:
             match step:
                 case PrefillStep(chunks):
@@ -88,13 +98,16 @@ class EngineCore:
                 case DecodeStep():
                     self._decode(step)
         except Exception as error:
-            _logger.exception("a step failed")
-            self._fail(_jobs_of(step), error)
-        done, self._done = self._done, StepDone()
-        stats = self._scheduler.stats()
-        if stats != self._last_stats:
-            done.stats = self._last_stats = stats
-        return done
+            parts = _split(step) if isinstance(error, _ForwardFailed) else []
+            if len(parts) < 2:
+                cause = error.__cause__ or error
+                _logger.error("a step failed", exc_info=cause)
+                self._fail(_jobs_of(step), cause)
+                return
+            for part in parts:
+                # A part before may have failed the job that this one is of.
+                if all(job.handle in self.jobs for job in _jobs_of(part)):
+                    self._run(part)
 
     def _take_compiled(self) -> None:
         if not self._compilation:
@@ -139,7 +152,10 @@ class EngineCore:
             for sequence in new:
                 sequence.scheduled_at = now
             self.on_scheduled(tuple(sequence.job.handle for sequence in new))
-        hidden = self._runner.prefill(chunks)
+        try:
+            hidden = self._runner.prefill(chunks)
+        except Exception as error:
+            raise _ForwardFailed from error
         self._pace.note(sum(chunk.end - chunk.start for chunk in chunks), time.monotonic() - now)
         self._scheduler.prefill_budget = self._pace.tokens_within(_MAX_STALL)
         ready: list[Sequence] = []
@@ -166,7 +182,10 @@ class EngineCore:
 
     def _decode(self, step: DecodeStep) -> None:
         sequences = list(step.sequences)
-        logits = self._runner.decode(step)
+        try:
+            logits = self._runner.decode(step)
+        except Exception as error:
+            raise _ForwardFailed from error
         for sequence in sequences:
             self._scheduler.decoded(sequence)
         self._take(sequences, self._sampler.sample(logits, sequences))
@@ -218,7 +237,7 @@ class EngineCore:
         self._scheduler.finish(sequence)
         self._drop_if_ended(job)
 
-    def _fail(self, jobs: Iterable[Job], error: Exception) -> None:
+    def _fail(self, jobs: Iterable[Job], error: BaseException) -> None:
         for job in jobs:
             self._scheduler.abort(job, None)
             self._drop_if_ended(job)
@@ -252,11 +271,24 @@ def _prefilled(sequence: Sequence, now: float) -> PromptPrefilled:
     )
 
 
-def _jobs_of(step: PrefillStep | DecodeStep | None) -> set[Job]:
+class _ForwardFailed(Exception):
+    """The model failed on a step, of which nothing but its keys and values has been noted yet."""
+
+
+def _split(step: PrefillStep | DecodeStep) -> list[PrefillStep | DecodeStep]:
+    """The same work, one sequence at a time. Copies go with the sequence whose block they fill."""
+    match step:
+        case PrefillStep(chunks):
+            return [PrefillStep((chunk,)) for chunk in chunks]
+        case DecodeStep(sequences, copies):
+            return [
+                DecodeStep((each,), tuple(copy for copy in copies if copy[1] in each.block_table)) for each in sequences
+            ]
+
+
+def _jobs_of(step: PrefillStep | DecodeStep) -> set[Job]:
     match step:
         case PrefillStep(chunks):
             return {chunk.sequence.job for chunk in chunks}
         case DecodeStep(sequences, _):
             return {sequence.job for sequence in sequences}
-        case None:
-            return set()
