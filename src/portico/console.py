@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from typing import NoReturn, TextIO
+from contextlib import suppress
+from typing import Any, NoReturn, TextIO, cast
 
 from tqdm import tqdm
 
@@ -12,11 +13,29 @@ from portico.core.dialect import Dialect
 from portico.core.model import ServerStatus
 
 
+class _Lenient:
+    """A stream that drops what cannot be written: a full disk is no reason not to serve."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> None:
+        with suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
+
+
 class Console:
-    """Writes progress and the announcement to a terminal or a log file."""
+    """Writes progress and the announcement to a terminal or a log file, as far as they take it."""
 
     def __init__(self, stream: TextIO, on_ready: Callable[[], None] = lambda: None) -> None:
-        self._stream = stream
+        self._stream = _Lenient(stream)
         self._on_ready = on_ready
         self._bar: tqdm[NoReturn] | None = None
 
@@ -27,7 +46,7 @@ class Console:
                 total=100,
                 desc="loading weights",
                 unit="%",
-                file=self._stream,
+                file=cast(TextIO, self._stream),
                 bar_format="{desc}: {percentage:3.0f}%|{bar}|",
             )
         self._bar.update(round(fraction * 100) - self._bar.n)
