@@ -8,12 +8,16 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from weakref import WeakKeyDictionary
 
 from portico.cli import main as portico
 from portico.core.engine import TokenJob
 from portico.core.model import ModelInfo
 from portico.core.request import GenerationRequest
+from portico.engines.native import process
+from portico.engines.scripted.stream import ScriptedStream
 from portico.service.preparation import Preparation
+from reliability import faulty_worker
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,7 +40,32 @@ def count_preparations() -> None:
     Preparation.prepare = counted  # type: ignore[method-assign]
 
 
-FAULTS: dict[str, Callable[[], None]] = {"count-preparations": count_preparations}
+def _run_worker(life: Callable[..., None]) -> Callable[[], None]:
+    def put_in() -> None:
+        process._main = life
+
+    return put_in
+
+
+def stall() -> None:
+    """Every answer of the scripted engine comes to a halt after three steps, without an end."""
+    step, num_steps = ScriptedStream.step, WeakKeyDictionary[ScriptedStream, int]()
+
+    def halting(self: ScriptedStream, now: float) -> None:
+        num_steps[self] = num_steps.get(self, 0) + 1
+        if num_steps[self] <= 3:
+            step(self, now)
+
+    ScriptedStream.step = halting  # type: ignore[method-assign]
+
+
+FAULTS: dict[str, Callable[[], None]] = {
+    "count-preparations": count_preparations,
+    "stall": stall,
+    "die": _run_worker(faulty_worker.die),
+    "raise": _run_worker(faulty_worker.raise_error),
+    "little-memory": _run_worker(faulty_worker.have_little_memory),
+}
 
 if __name__ == "__main__":
     sys.exit(main())

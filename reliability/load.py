@@ -28,8 +28,10 @@ from reliability.traffic import (
 )
 
 SLOTS, QUEUE = 8, 32
-_NUM_TOKENS = 24
-_FLAGS = ("--max-num-seqs", str(SLOTS), "--max-waiting", str(QUEUE), "--prefill-delay", "0.1", "--token-delay", "0.01")
+NUM_TOKENS = 24
+# Of one request: its prompt and its tokens.
+SERVICE_SECONDS = 0.1 + NUM_TOKENS * 0.01
+FLAGS = ("--max-num-seqs", str(SLOTS), "--max-waiting", str(QUEUE), "--prefill-delay", "0.1", "--token-delay", "0.01")
 _PAGES = ("/v2/health/live", "/v2/health/ready", "/metrics")
 _REFUSALS = (Kind.OVER_QUOTA, Kind.UNAVAILABLE)
 
@@ -52,8 +54,8 @@ class Bench:
 @asynccontextmanager
 async def measured(settings: Settings, *flags: str, module: tuple[str, ...] = ("portico",)) -> AsyncIterator[Bench]:
     """A server whose capacity is known."""
-    async with run_server(settings, *_FLAGS, *flags, module=module) as server:
-        learnt = await learn(server, _NUM_TOKENS, 2)
+    async with run_server(settings, *FLAGS, *flags, module=module) as server:
+        learnt = await learn(server, NUM_TOKENS, 2)
         # TGI tells of every error of a stream inside it, with status 200; its refusals are looked at in whole answers.
         requests = [each for each in learnt if not (each.dialect is TGI and each.is_streamed)]
         streamed = [each for each in requests if each.is_streamed]
@@ -105,9 +107,9 @@ async def _check_overload(settings: Settings) -> Result:
 
 async def _check_burst(settings: Settings) -> Result:
     async with run_server(
-        settings, *_FLAGS, module=("reliability.faulty_server", "--fault", "count-preparations")
+        settings, *FLAGS, module=("reliability.faulty_server", "--fault", "count-preparations")
     ) as server:
-        streamed = [each for each in await learn(server, _NUM_TOKENS, 2) if each.dialect is not TGI]
+        streamed = [each for each in await learn(server, NUM_TOKENS, 2) if each.dialect is not TGI]
         num_before = server.log.count("prepared a request")
         # A stream of several parts is admitted whole, so that no place is free again while the burst arrives.
         burst = [streamed[index % len(streamed)] for index in range(500)]

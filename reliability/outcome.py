@@ -32,6 +32,9 @@ FORBIDDEN = frozenset({Kind.HUNG, Kind.RESET, Kind.WRONG_TEXT})
 # 529 is how Anthropic says 503.
 _STATUSES = {429: Kind.OVER_QUOTA, 503: Kind.UNAVAILABLE, 504: Kind.TIMED_OUT, 529: Kind.UNAVAILABLE}
 
+# How TGI says that the engine failed.
+_FAILED = (424,)
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -66,7 +69,7 @@ def classify(spoken: Spoken, answer: Answer) -> Outcome:
     if answer.status in _STATUSES:
         return Outcome(spoken, answer, _STATUSES[answer.status])
     if answer.status != 200:
-        kind = Kind.SERVER_ERROR if answer.status >= 500 else Kind.CLIENT_ERROR
+        kind = Kind.SERVER_ERROR if answer.status >= 500 or answer.status in _FAILED else Kind.CLIENT_ERROR
         return Outcome(spoken, answer, kind, answer.text[:200])
     return _classify_text(spoken, answer)
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import chain
 
-from reliability import faults, load, soak
-from reliability.check import Check
+from reliability import cancel, checkpoints, crash, limits, load, soak, stopping, upstream
+from reliability.check import GROUPS, Check
 
-_MODULES = (load, soak, faults)
+_MODULES = (load, soak, cancel, stopping, crash, limits, checkpoints, upstream)
 
 
 def all_checks() -> tuple[Check, ...]:
-    """Every row, by group in the order of the modules."""
-    checks = tuple(chain.from_iterable(module.CHECKS for module in _MODULES))
+    """Every row, by group and number."""
+    checks = list(chain.from_iterable(module.CHECKS for module in _MODULES))
     names = [check.id for check in checks]
     assert len(set(names)) == len(names), "two checks have one name"
-    return checks
+    return tuple(sorted(checks, key=lambda check: (GROUPS.index(check.group), int(check.id[1:]))))
 
 
 def choose(ids: Sequence[str], groups: Sequence[str]) -> list[Check]:

@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from portico.bench.server_process import free_port
 from reliability.check import Settings
 from reliability.client import Answer, encode_request, exchange
 
@@ -153,42 +154,56 @@ async def run_server(
     engine: str = "scripted",
     module: tuple[str, ...] = ("portico",),
     environment: Mapping[str, str] | None = None,
+    output: int | None = None,
 ) -> AsyncIterator[Server]:
     """Runs `portico serve` with these flags on a free port of the loopback address; the demo model unless one is named.
 
     `module` is what `python -m` runs, with arguments before `serve`: one of the checks' own for a server with a fault
-    built in.
+    built in. `output` is a file descriptor for what it writes, which then is not in `log`.
 
     Raises:
         ServerStartFailed: it did not become ready.
     """
     log_path = settings.directory / f"server-{os.getpid()}-{next(_names)}.log"
-    command = [sys.executable, "-m", *module, "serve", "--port", "0", "--grpc-port", "0", "--engine", engine, *flags]
+    port = 0 if output is None else free_port()
+    own_flags = ("--port", str(port), "--grpc-port", "0", "--engine", engine)
     with log_path.open("wb") as log:
         process = await asyncio.create_subprocess_exec(
-            *command,
+            *(sys.executable, "-m", *module, "serve", *own_flags, *flags),
             stdin=asyncio.subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
+            stdout=log if output is None else output,
+            stderr=log if output is None else output,
             cwd=ROOT,
             env={**os.environ, **(environment or {})},
             start_new_session=True,
         )
     server = Server(process, log_path)
     try:
-        await _wait_until_ready(server)
+        if output is None:
+            await _wait_for_announcement(server)
+        else:
+            server.address = ("127.0.0.1", port)
+            await _wait_until_ready(server)
         yield server
     finally:
         await _stop(process)
 
 
-async def _wait_until_ready(server: Server) -> None:
+async def _wait_for_announcement(server: Server) -> None:
     deadline = time.perf_counter() + _START_TIMEOUT
     while (found := _READY.search(server.log)) is None:
         if server.process.returncode is not None or time.perf_counter() > deadline:
             raise ServerStartFailed(f"the server did not start:\n{server.log[-_SHOWN_LOG:]}")
         await asyncio.sleep(0.05)
     server.address = (found[1], int(found[2]))
+
+
+async def _wait_until_ready(server: Server) -> None:
+    deadline = time.perf_counter() + _START_TIMEOUT
+    while await server.status("/v2/health/ready") != 200:
+        if server.process.returncode is not None or time.perf_counter() > deadline:
+            raise ServerStartFailed(f"the server did not start; its exit code is {server.process.returncode}")
+        await asyncio.sleep(0.05)
 
 
 async def _stop(process: asyncio.subprocess.Process) -> None:

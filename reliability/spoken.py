@@ -10,6 +10,8 @@ from typing import Any
 from reliability.client import encode_request
 
 MODEL = "portico-demo"
+# Goes on until there are as many tokens as were asked for; Anthropic's wire has no such field.
+ENDLESS = (("ignore_eos", True),)
 
 
 class ErrorFrame(Exception):
@@ -46,7 +48,12 @@ class SpokenDialect:
 
 @dataclass(frozen=True, slots=True)
 class Spoken:
-    """One request in one dialect; `expected` is its text when nothing disturbs it."""
+    """One request in one dialect.
+
+    Attributes:
+        expected: its text when nothing disturbs it.
+        extra: fields besides, where the dialect has its parameters.
+    """
 
     dialect: SpokenDialect
     prompt: str
@@ -59,7 +66,8 @@ class Spoken:
     @property
     def message(self) -> bytes:
         """The bytes of the request."""
-        body = {**self.dialect.body(self.prompt, self.num_tokens, self.is_streamed), **dict(self.extra)}
+        body = self.dialect.body(self.prompt, self.num_tokens, self.is_streamed)
+        body.get("parameters", body).update(self.extra)
         return encode_request("POST", self.dialect.path[self.is_streamed], body, dict(self.headers))
 
     def read(self, body: bytes) -> str:

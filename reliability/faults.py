@@ -1,7 +1,0 @@
-"""Faults."""
-
-from __future__ import annotations
-
-from reliability.check import Check
-
-CHECKS: tuple[Check, ...] = ()
