@@ -68,12 +68,16 @@ def render_table(dialects: Sequence[Dialect]) -> str:
 
 def render_pages() -> dict[Path, str]:
     """Every page by its file."""
-    dialects = build_dialects(ServerConfig())
+    # With the one profile that adds routes and takes none away.
+    dialects = build_dialects(ServerConfig(profile="tgi"))
     pages = {FOLDER / f"{dialect.name}.md": render_dialect(dialect) for dialect in dialects}
     return {FOLDER.parent / "dialects.md": render_table(dialects), **pages}
 
 
 def _describe_sharing(dialect: Dialect, method: str, path: str) -> str:
+    default = next(each for each in build_dialects(ServerConfig()) if each.name == dialect.name)
+    if (method, path) not in {(route.method, route.path) for route in default.routes}:
+        return " (with `--profile tgi`)"
     names = PRECEDENCE.get((method, path), ())
     return f" (answered by {names[0]})" if dialect.name in names[1:] else ""
 

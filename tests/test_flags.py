@@ -45,7 +45,13 @@ def test_wrong_values_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [("--tls-client-ca", "ca.pem"), ("--tls-key", "key.pem"), ("--max-waiting", "-1"), ("--max-stop", "-1")],
+    [
+        ("--tls-client-ca", "ca.pem"),
+        ("--tls-key", "key.pem"),
+        ("--max-waiting", "-1"),
+        ("--max-stop", "-1"),
+        ("--max-client-batch-size", "2"),
+    ],
 )
 def test_settings_that_cannot_take_effect_are_refused(arguments: tuple[str, ...]) -> None:
     with pytest.raises(FlagError, match=arguments[0].removeprefix("--").replace("-", "_")):

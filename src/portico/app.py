@@ -58,6 +58,14 @@ PRECEDENCE: Mapping[tuple[str, str], Sequence[str]] = {
     ("GET", "/health"): ("vllm", "tgi"),
     ("GET", "/ping"): ("vllm", "tgi"),
 }
+_TGI_PRECEDENCE: Mapping[tuple[str, str], Sequence[str]] = {
+    ("GET", "/health"): ("tgi", "vllm"),
+    ("GET", "/ping"): ("tgi", "vllm"),
+    ("GET", "/v1/models"): ("tgi", "openai"),
+    ("POST", "/v1/chat/completions"): ("tgi", "openai"),
+    ("POST", "/v1/completions"): ("tgi", "openai"),
+    ("POST", "/invocations"): ("tgi", "openai"),
+}
 _TGI_PROFILES = {"strict": tgi.STRICT, "improved": tgi.IMPROVED}
 
 
@@ -67,8 +75,10 @@ def build_dialects(
     """All dialects, in the flavours of the configuration; the first one answers for paths that are nobody's."""
     trusts_chat_template = config.trust_request_chat_template
     is_mindie = config.profile == "mindie"
+    fingerprint = f"{__version__}-native"
     vllm_profile = vllm.MINDIE if is_mindie else vllm.UPSTREAM
     tgi_profile = tgi.MINDIE if is_mindie else _TGI_PROFILES[config.tgi_profile]
+    tgi_profile = replace(tgi_profile, has_v1=config.profile == "tgi", fingerprint=fingerprint)
     return (
         openai.dialect(openai.Profile(defaults, trusts_chat_template)),
         vllm.dialect(replace(vllm_profile, trusts_chat_template=trusts_chat_template)),
@@ -77,6 +87,11 @@ def build_dialects(
         mindie.dialect(),
         anthropic.dialect(defaults),
     )
+
+
+def find_precedence(profile: str) -> Mapping[tuple[str, str], Sequence[str]]:
+    """Who answers where several dialects have a path, in the flavour of a profile."""
+    return _TGI_PRECEDENCE if profile == "tgi" else PRECEDENCE
 
 
 def build_rpc_dialects(profile: str) -> tuple[RpcDialect, ...]:
@@ -261,8 +276,9 @@ async def _listen(
     drain: Drain,
 ) -> None:
     """Serves on all addresses until told to stop."""
-    application = build_application(context, PRECEDENCE, pages, for_operators=listeners.main_is_managed)
-    management = build_application(context, PRECEDENCE, pages, for_operators=True)
+    precedence = find_precedence(config.profile)
+    application = build_application(context, precedence, pages, for_operators=listeners.main_is_managed)
+    management = build_application(context, precedence, pages, for_operators=True)
     tls = _tls(config)
     address = f"http{'s' if tls else ''}://{config.host}:{listeners.main.getsockname()[1]}"
     grpc_address = f"{config.host}:{config.grpc_port}" if config.grpc_port else None

@@ -25,7 +25,9 @@ class ServerConfig:
         (), "names that requests may use; the first is given in answers, '*' accepts every name", metavar="NAME"
     )
     revision: str | None = option(None, "branch, tag or commit of a model on the hub")
-    profile: str = option("default", "flavour of the paths that several servers have", choices=("default", "mindie"))
+    profile: str = option(
+        "default", "flavour of the paths that several servers have", choices=("default", "mindie", "tgi")
+    )
     chat_template: str | None = option(
         None, "file with a Jinja chat template, instead of the checkpoint's", metavar="FILE"
     )
@@ -70,6 +72,7 @@ class ServerConfig:
     max_best_of: int | None = option(None, "best_of on TGI's own routes at most (strict: 2)", metavar="N")
     max_stop_sequences: int | None = option(None, "stop strings on TGI's own routes at most (strict: 4)", metavar="N")
     max_top_n_tokens: int | None = option(None, "top_n_tokens on TGI's own routes at most (strict: 5)", metavar="N")
+    max_client_batch_size: int | None = option(None, "prompts of one completion of TGI's (strict: 4)", metavar="N")
     mindie_config: str | None = option(
         None, "config.json of MindIE Service to take settings from; other flags go before it", metavar="FILE"
     )
@@ -111,19 +114,26 @@ class ServerConfig:
     log_format: str = option("text", "form of a log line", choices=("text", "json"))
 
     def __post_init__(self) -> None:
-        for name in ("max_input_tokens", "max_total_tokens", "max_best_of", "max_stop_sequences"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} is at least 1, not {value}.")
+        self._check_numbers()
         if self.max_input_tokens and self.max_total_tokens and self.max_input_tokens >= self.max_total_tokens:
             raise ValueError(
                 f"max_input_tokens ({self.max_input_tokens}) must be less than max_total_tokens "
                 f"({self.max_total_tokens})."
             )
+        if self.max_client_batch_size is not None and self.profile != "tgi":
+            raise ValueError("max_client_batch_size is for the completions of --profile tgi.")
         if bool(self.tls_certificate) is not bool(self.tls_key):
             raise ValueError("tls_certificate and tls_key are given together.")
         if self.tls_client_ca and not self.tls_certificate:
             raise ValueError("tls_client_ca needs tls_certificate and tls_key: without them no client is checked.")
+
+    def _check_numbers(self) -> None:
+        for name in ("max_input_tokens", "max_total_tokens", "max_best_of", "max_stop_sequences"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} is at least 1, not {value}.")
+        if self.max_client_batch_size is not None and self.max_client_batch_size < 1:
+            raise ValueError(f"max_client_batch_size is at least 1, not {self.max_client_batch_size}.")
         for name in ("request_timeout", "queue_timeout", "stall_timeout", "send_timeout", "drain_timeout"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} is a number of seconds, not {getattr(self, name)}.")
@@ -148,5 +158,5 @@ class ServerConfig:
 
     def tgi_limits(self) -> dict[str, Any]:
         """Those limits of TGI's routes that were given."""
-        names = ("max_best_of", "max_stop_sequences", "max_top_n_tokens")
+        names = ("max_best_of", "max_stop_sequences", "max_top_n_tokens", "max_client_batch_size")
         return {name: value for name in names if (value := getattr(self, name)) is not None}

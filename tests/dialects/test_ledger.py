@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from portico.core.dialect import Dialect
 from portico.core.errors import InvalidParameter, RequestError, UnsupportedParameter
 from portico.core.ledger import Entry, Ledger, Treatment
 from tests.dialects.golden import DIALECTS, decode, exists, load_dialect
@@ -38,9 +39,10 @@ class Subject:
         body: dict[str, Any] = copy.deepcopy(self.body)
         place = body
         for part in filter(None, self.ledger.scope.split(".")):
-            place = place.setdefault(part, {})
+            found = place.setdefault(part, {})
+            place = found[0] if isinstance(found, list) else found
         place[field] = value
-        decode(load_dialect(self.dialect), self.path, json.dumps(body).encode())
+        decode(_load(self.dialect), self.path, json.dumps(body).encode())
 
     def name(self, field: str) -> str:
         """The field as errors name it."""
@@ -51,7 +53,7 @@ def _subjects() -> list[Subject]:
     subjects = []
     for name in filter(exists, DIALECTS):
         requests = _requests(name)
-        for ledger in load_dialect(name).ledgers:
+        for ledger in _load(name).ledgers:
             if ledger.title in requests:
                 path, body = requests[ledger.title]
                 subjects.append(Subject(name, ledger, path, body))
@@ -59,13 +61,20 @@ def _subjects() -> list[Subject]:
 
 
 def _requests(name: str) -> dict[str, tuple[str, dict[str, Any]]]:
-    if importlib.util.find_spec(f"tests.dialects.{name}") is None:
-        return {}
-    if importlib.util.find_spec(f"tests.dialects.{name}.texts") is None:
-        return {}
-    module = importlib.import_module(f"tests.dialects.{name}.texts")
-    requests: dict[str, tuple[str, dict[str, Any]]] = module.LEDGER_REQUESTS
-    return requests
+    module = _texts(name)
+    return getattr(module, "LEDGER_REQUESTS", {})
+
+
+def _load(name: str) -> Dialect:
+    """The dialect in the flavour that has all of its ledgers."""
+    return load_dialect(name, getattr(_texts(name), "LEDGER_PROFILE", None))
+
+
+def _texts(name: str) -> types.ModuleType | None:
+    for module in (f"tests.dialects.{name}", f"tests.dialects.{name}.texts"):
+        if importlib.util.find_spec(module) is None:
+            return None
+    return importlib.import_module(f"tests.dialects.{name}.texts")
 
 
 def _entries(treatment: Treatment) -> pytest.MarkDecorator:
@@ -82,12 +91,12 @@ def _entries(treatment: Treatment) -> pytest.MarkDecorator:
 
 @pytest.mark.parametrize("name", DIALECTS)
 def test_every_ledger_has_a_request(name: str) -> None:
-    assert {ledger.title for ledger in load_dialect(name).ledgers} == _requests(name).keys()
+    assert {ledger.title for ledger in _load(name).ledgers} == _requests(name).keys()
 
 
 @pytest.mark.parametrize("name", DIALECTS)
 def test_every_field_stands_once(name: str) -> None:
-    for ledger in load_dialect(name).ledgers:
+    for ledger in _load(name).ledgers:
         fields = [entry.field for entry in ledger.entries]
         assert sorted(fields) == sorted(set(fields))
 

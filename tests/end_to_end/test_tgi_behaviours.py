@@ -1,9 +1,9 @@
 """What TGI's own integration tests expect of a server, of the demo model.
 
 The tests with a number are those of TGI's suites, in their order: 1 to 13 are generation, 28 the hub's client, 29 and
-30 load and errors; 28 and 30 are in `test_tgi_clients`. Of the rest, 14 to 18 are constrained output, 19 to 24 the
-OpenAI routes, which have tests of their own, and 25 to 27 adapters, sliding windows and speculation, which there are
-none of.
+30 load and errors; 28 and 30 are in `test_tgi_clients`. 14 and 15 are constrained output; 16 to 24 are the OpenAI
+routes, in `test_tgi_v1`. 25 is about adapters, of which there are none, 26 about long prompts, and 27 about
+speculation, which there is none of: a step has one token of each sequence.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -161,6 +162,66 @@ def test_13_prompt_and_output_over_the_context() -> None:
         error = client.post(f"{server.address}/generate", json=body).json()["error"]
         assert "must be <= 6. Given: 1 `inputs` tokens and 10 `max_new_tokens`" in error
         assert client.get(f"{server.address}/info").json()["max_total_tokens"] == 6
+
+
+IPV4 = r"((25[0-5]|2[0-4][0-9]|[01]?[0-9][0-9]?)\.){3}(25[0-5]|2[0-4][0-9]|[01]?[0-9][0-9]?)"
+
+
+def test_14_a_regular_expression(http: httpx.Client) -> None:
+    prompt = "Q: What is the address of Google's DNS server? A: "
+    grammar = {"type": "regex", "value": IPV4}
+    whole = generate(http, prompt, grammar=grammar, max_new_tokens=40, details=True)
+    assert re.fullmatch(IPV4, whole["generated_text"])
+    assert whole["details"]["finish_reason"] == "eos_token"
+    assert whole["generated_text"].startswith(
+        generate(http, prompt, grammar=grammar, max_new_tokens=4)["generated_text"]
+    )
+    mail = {"type": "regex", "value": r"[a-z]{1,6}@[a-z]{1,6}\.com and [a-z]{1,6}"}
+    stopped = generate(http, "My mail is ", grammar=mail, stop=[".com"], max_new_tokens=40, details=True)
+    assert re.fullmatch(r"[a-z]{1,6}@[a-z]{1,6}\.com", stopped["generated_text"])
+    assert stopped["details"]["finish_reason"] == "stop_sequence"
+
+
+def test_05_15_json_from_a_schema_in_text(http: httpx.Client) -> None:
+    schema = {
+        "type": "object",
+        "properties": {
+            "activity": {"type": "string", "maxLength": 10},
+            "seen": {"type": "integer", "minimum": 0, "maximum": 20},
+        },
+        "required": ["activity", "seen"],
+        "additionalProperties": False,
+    }
+    asked: Answer = {"grammar": {"type": "json", "value": json.dumps(schema)}, "max_new_tokens": 100}
+    alone = generate(http, "info: I saw a puppy. ", **asked)["generated_text"]
+    found = json.loads(alone)
+    assert found.keys() == {"activity", "seen"}
+    assert 0 <= found["seen"] <= 20
+    with ThreadPoolExecutor(4) as pool:
+        together = list(
+            pool.map(lambda _: generate(http, "info: I saw a puppy. ", **asked)["generated_text"], range(4))
+        )
+    assert together == [alone] * 4
+
+
+def test_25_there_are_no_adapters(http: httpx.Client) -> None:
+    assert generate(http, max_new_tokens=5, adapter_id="None") == generate(http, max_new_tokens=5)
+    status, error = refusal(http, adapter_id="mine")
+    assert (status, error["error_type"]) == (422, "validation")
+    assert "no adapters are served" in error["error"]
+
+
+def test_26_a_prompt_that_fills_the_context(http: httpx.Client) -> None:
+    info = http.get("/info").json()
+    long = "This is a nice place. " * 800
+    answers = {
+        generate(http, long, truncate=info["max_input_tokens"] - 20, max_new_tokens=16)["generated_text"]
+        for _ in range(2)
+    }
+    assert len(answers) == 1
+    assert answers.pop()
+    status, error = refusal(http, truncate=info["max_input_tokens"] + 1)
+    assert (status, "strictly positive and less than" in error["error"]) == (422, True)
 
 
 def test_29_answers_do_not_depend_on_the_order_of_arrival(http: httpx.Client) -> None:

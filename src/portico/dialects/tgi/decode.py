@@ -8,7 +8,16 @@ from portico.core.dialect import Exchange, RawRequest
 from portico.core.errors import InvalidParameter, MalformedRequest
 from portico.core.ledger import Ledger
 from portico.core.model import ServerLimits
-from portico.core.request import GenerationRequest, OutputOptions, Sampling, Stopping, TextPrompt, Watermark, keep_end
+from portico.core.request import (
+    GenerationRequest,
+    OutputOptions,
+    Prompt,
+    Sampling,
+    Stopping,
+    TextPrompt,
+    Watermark,
+    keep_end,
+)
 from portico.dialects import wire
 from portico.dialects.tgi import ledgers
 from portico.dialects.tgi.encode import TextExchange
@@ -57,12 +66,13 @@ def decode_root(raw: RawRequest, profile: Profile) -> Exchange:
     return _exchange(raw, profile, body, parameters, stream=body.stream, full_text=full_text, in_array=True)
 
 
-def claims(body: bytes) -> bool:
-    """Whether a body on a shared path has `inputs`."""
+def claims(body: bytes, *names: str) -> bool:
+    """Whether a body on a shared path has `inputs`, or one of the other names."""
     try:
-        return wire.decode_object(body).get("inputs") is not None
+        fields = wire.decode_object(body)
     except MalformedRequest:
         return False
+    return any(fields.get(name) is not None for name in ("inputs", *names))
 
 
 def read(body: bytes, ledger: Ledger, profile: Profile) -> tuple[Body, Parameters]:
@@ -77,7 +87,16 @@ def read(body: bytes, ledger: Ledger, profile: Profile) -> tuple[Body, Parameter
     if decoded.parameters is None:
         return decoded, Parameters(do_sample=not profile.has_token_lists)
     ledgers.PARAMETERS.check(decoded.parameters)
-    return decoded, _convert(decoded.parameters, Parameters, "parameters")
+    return decoded, read_parameters(decoded.parameters)
+
+
+def read_parameters(fields: dict[str, Any]) -> Parameters:
+    """The fields of `parameters`, which the ledger has let pass.
+
+    Raises:
+        SchemaMismatch: one has the wrong type.
+    """
+    return _convert(fields, Parameters, "parameters")
 
 
 def _convert(fields: dict[str, Any], schema: type[T], scope: str) -> T:
@@ -95,23 +114,10 @@ def _exchange(
     full_text: bool,
     in_array: bool = False,
 ) -> Exchange:
-    _check(body, parameters, raw.limits, profile, stream)
+    prompt = TextPrompt(body.inputs, add_special_tokens=True)
+    request = build_request(raw, profile, parameters, (prompt,), stream=stream)
     if parameters.return_full_text is not None:
         full_text = parameters.return_full_text
-    request = GenerationRequest(
-        request_id=raw.request_id,
-        client_id=None,
-        timeout=None,
-        model=None,
-        prompts=(TextPrompt(body.inputs, add_special_tokens=True),),
-        cache_salt="",
-        truncate=keep_end(parameters.truncate),
-        banned_words=(),
-        sampling=_sampling(parameters, profile),
-        stopping=_stopping(parameters, profile),
-        output=_output(parameters, profile, stream),
-        stream=stream,
-    )
     layout = Layout(
         profile=profile,
         prefix=body.inputs + profile.separator if full_text else "",
@@ -126,7 +132,33 @@ def _exchange(
     return TextExchange(request, layout)
 
 
-def _check(body: Body, parameters: Parameters, limits: ServerLimits, profile: Profile, stream: bool) -> None:
+def build_request(
+    raw: RawRequest, profile: Profile, parameters: Parameters, prompts: tuple[Prompt, ...], *, stream: bool
+) -> GenerationRequest:
+    """The canonical request, with what every route of this dialect means by its parameters.
+
+    Raises:
+        InvalidParameter: a value out of its range, or an empty prompt.
+    """
+    is_empty = any(isinstance(prompt, TextPrompt) and not prompt.text for prompt in prompts)
+    _check(parameters, raw.limits, profile, stream, is_empty=is_empty)
+    return GenerationRequest(
+        request_id=raw.request_id,
+        client_id=None,
+        timeout=None,
+        model=None,
+        prompts=prompts,
+        cache_salt="",
+        truncate=keep_end(parameters.truncate),
+        banned_words=(),
+        sampling=_sampling(parameters, profile),
+        stopping=_stopping(parameters, profile),
+        output=_output(parameters, profile, stream),
+        stream=stream,
+    )
+
+
+def _check(parameters: Parameters, limits: ServerLimits, profile: Profile, stream: bool, *, is_empty: bool) -> None:
     _check_choices(parameters, wire.or_default(profile.max_best_of, limits.max_choices), stream)
     _check_sampling(parameters, profile)
     _check_positive("max_new_tokens", parameters.max_new_tokens)
@@ -143,7 +175,7 @@ def _check(body: Body, parameters: Parameters, limits: ServerLimits, profile: Pr
         raise InvalidParameter("seed", f"`seed` must not be set when `best_of` > 1. Given: {parameters.seed}")
     max_top_n = min(wire.or_default(profile.max_top_n_tokens, limits.max_logprobs), limits.max_logprobs)
     _check_between("top_n_tokens", parameters.top_n_tokens, 0, max_top_n)
-    if not body.inputs:
+    if is_empty:
         raise InvalidParameter("inputs", "`inputs` cannot be empty")
     _check_truncation(parameters.truncate, limits.max_prompt_tokens)
 

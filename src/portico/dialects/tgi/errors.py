@@ -24,10 +24,31 @@ from portico.core.errors import (
     UnknownModel,
     UnknownRoute,
     UnsupportedMediaType,
+    UnsupportedParameter,
 )
 from portico.dialects import wire
 
 _TEXT = "text/plain; charset=utf-8"
+
+
+class ToolError(RequestError):
+    """Tools that cannot be called as the request asks for."""
+
+
+class SuffixUnsupported(UnsupportedParameter):
+    """Text cannot be inserted before an ending."""
+
+    def __init__(self) -> None:
+        super().__init__("suffix", "Suffix is not supported and can be achieved by preprocessing the prompt.")
+
+
+class TooManyPrompts(RequestError):
+    """A request has more prompts than one request may have."""
+
+    def __init__(self, max_prompts: int, given: int) -> None:
+        super().__init__(
+            f"Number of prompts exceeds the maximum allowed batch size of {max_prompts}. Given: {given} prompts"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +62,9 @@ class _Row:
 
 _TABLE: dict[type[PorticoError], _Row] = {
     RequestError: _Row(422, "validation", "Input validation error: "),
+    ToolError: _Row(422, "tool_error", "Tool error: "),
+    SuffixUnsupported: _Row(422, "suffix not supported"),
+    TooManyPrompts: _Row(422, "batch size exceeded"),
     UnknownModel: _Row(404, "not_found"),
     QuotaExceeded: _Row(429, "overloaded"),
     Overloaded: _Row(429, "overloaded", "Model is overloaded: "),
@@ -77,6 +101,8 @@ _BEFORE_STREAM = (
     Forbidden,
     PayloadTooLarge,
 )
+_BEFORE_CHUNKS = (*_BEFORE_STREAM, ToolError, SuffixUnsupported, TooManyPrompts)
+DONE = wire.sse(b"[DONE]")
 
 
 def refuse(error: PorticoError) -> Reply:
@@ -108,6 +134,19 @@ def refuse_in_stream(error: PorticoError) -> Reply:
     return Reply(200, wire.sse(encode(error)), "text/event-stream", {"cache-control": "no-cache"})
 
 
+def encode_chunk(error: PorticoError) -> bytes:
+    """The error's JSON object within a stream of chunks, where all kinds of errors have one status."""
+    sentence = _row(error).prefix + _sentence(error)
+    return wire.encode_json({"error": {"message": sentence, "http_status_code": 422}})
+
+
+def refuse_in_asked_chunks(raw: RawRequest, error: PorticoError) -> Reply:
+    """The error on a path whose streams are chunks and end with a word, when it is told to stream."""
+    if isinstance(error, _BEFORE_CHUNKS) or not is_stream(raw):
+        return refuse(error)
+    return Reply(200, wire.sse(encode_chunk(error)) + DONE, "text/event-stream", {"cache-control": "no-cache"})
+
+
 def refuse_always_in_stream(raw: RawRequest, error: PorticoError) -> Reply:
     """The error on a path that always streams."""
     return refuse_in_stream(error)
@@ -115,11 +154,7 @@ def refuse_always_in_stream(raw: RawRequest, error: PorticoError) -> Reply:
 
 def refuse_in_asked_stream(raw: RawRequest, error: PorticoError) -> Reply:
     """The error on a path that streams when it is told to."""
-    try:
-        is_stream = wire.decode_object(raw.body).get("stream") is True
-    except MalformedRequest:
-        is_stream = False
-    return refuse_in_stream(error) if is_stream else refuse(error)
+    return refuse_in_stream(error) if is_stream(raw) else refuse(error)
 
 
 def encode(error: PorticoError) -> bytes:
@@ -141,6 +176,14 @@ def encode_mindie(error: PorticoError) -> bytes:
 def incomplete(error_type: str) -> bytes:
     """The JSON object for output that ended without a reason."""
     return _object("Incomplete generation", error_type)
+
+
+def is_stream(raw: RawRequest) -> bool:
+    """Whether the body asks for a stream."""
+    try:
+        return wire.decode_object(raw.body).get("stream") is True
+    except MalformedRequest:
+        return False
 
 
 def unhealthy() -> Reply:

@@ -35,11 +35,16 @@ class Layout:
 
     def finish_reason(self, reason: FinishReason, stop: str | int | None, num_tokens: int) -> str:
         """TGI's word for why a choice of so many tokens ended; one that was broken off has none."""
-        if reason is FinishReason.LENGTH:
-            return "length"
-        if self.profile.length_wins and num_tokens == self.max_new_tokens:
-            return "length"
-        return "stop_sequence" if isinstance(stop, str) else "eos_token"
+        return ended_by(self.profile, self.max_new_tokens, reason, stop, num_tokens)
+
+
+def ended_by(
+    profile: Profile, max_new_tokens: int | None, reason: FinishReason, stop: str | int | None, num_tokens: int
+) -> str:
+    """TGI's word for why a choice ended, of so many tokens of those that were asked for."""
+    if reason is FinishReason.LENGTH or (profile.length_wins and num_tokens == max_new_tokens):
+        return "length"
+    return "stop_sequence" if isinstance(stop, str) else "eos_token"
 
 
 def last_token(token: Token, rest: str) -> OutputToken:

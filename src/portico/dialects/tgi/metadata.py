@@ -30,7 +30,7 @@ def describe_info(raw: RawRequest, status: ServerStatus, profile: Profile) -> Re
         "max_input_tokens": max_input_tokens,
         "max_total_tokens": model.max_model_len,
         "validation_workers": 1,
-        "max_client_batch_size": 1,
+        "max_client_batch_size": wire.or_default(profile.max_client_batch_size, limits.max_num_seqs),
         "router": "portico",
         "version": status.version,
         "sha": None,

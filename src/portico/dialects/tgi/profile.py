@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from portico.core.dialect import Reply
 from portico.core.errors import PorticoError
@@ -26,8 +26,11 @@ class Profile:
         max_best_of: `best_of` at most; None is the server's limit.
         max_stop_sequences: stop strings at most; None is the server's limit.
         max_top_n_tokens: `top_n_tokens` at most; None is the server's limit.
+        max_client_batch_size: prompts of one completion at most; None is as many as run at once.
         needs_json_type: bodies must say that they are JSON.
         compute_type: what the model runs on, for the header of that name.
+        has_v1: the OpenAI routes are TGI's.
+        fingerprint: what answers of those routes call the server.
         refuse: the answer to a request that failed.
         encode_error: the object of an error, as it stands in a stream.
     """
@@ -43,10 +46,13 @@ class Profile:
     max_best_of: int | None
     max_stop_sequences: int | None
     max_top_n_tokens: int | None
+    max_client_batch_size: int | None
     refuse: Callable[[PorticoError], Reply]
     encode_error: Callable[[PorticoError], bytes]
     needs_json_type: bool
     compute_type: str = "cpu+optimized"
+    has_v1: bool = False
+    fingerprint: str = "portico-native"
 
 
 STRICT = Profile(
@@ -61,11 +67,15 @@ STRICT = Profile(
     max_best_of=2,
     max_stop_sequences=4,
     max_top_n_tokens=5,
+    max_client_batch_size=4,
     refuse=errors.refuse,
     encode_error=errors.encode,
     needs_json_type=True,
 )
 """TGI 3.3.7 with its launcher's defaults, and with `--enable-prefill-logprobs`."""
+
+V1 = replace(STRICT, has_v1=True)
+"""The same with its OpenAI routes."""
 
 IMPROVED = Profile(
     tells_errors_in_stream=False,
@@ -79,6 +89,7 @@ IMPROVED = Profile(
     max_best_of=None,
     max_stop_sequences=None,
     max_top_n_tokens=None,
+    max_client_batch_size=None,
     refuse=errors.refuse,
     encode_error=errors.encode,
     needs_json_type=True,
@@ -97,6 +108,7 @@ MINDIE = Profile(
     max_best_of=None,
     max_stop_sequences=None,
     max_top_n_tokens=None,
+    max_client_batch_size=None,
     refuse=errors.refuse_mindie,
     encode_error=errors.encode_mindie,
     needs_json_type=False,

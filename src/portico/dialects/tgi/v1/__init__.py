@@ -1,0 +1,1 @@
+"""The OpenAI routes as TGI writes them, with its own fields, shapes and words."""
