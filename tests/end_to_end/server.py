@@ -25,10 +25,11 @@ LONG_SCRIPT = ("97",) * 5000
 
 @dataclass
 class RunningServer:
-    """A started server; `output` is what it has written to its terminal so far."""
+    """A started server; `output` is what it has written to its terminal so far, `started_in` the seconds it took."""
 
     process: subprocess.Popen[str]
     address: str = ""
+    started_in: float = 0.0
     output: list[str] = field(default_factory=list)
 
     @property
@@ -38,9 +39,13 @@ class RunningServer:
 
 
 @contextmanager
-def run_server(*arguments: str, environment: Mapping[str, str] | None = None) -> Iterator[RunningServer]:
+def run_server(
+    *arguments: str, module: str = "portico", environment: Mapping[str, str] | None = None
+) -> Iterator[RunningServer]:
     """Starts `portico serve` on a free port of the loopback address, and stops it in the end."""
-    process = start_process("serve", "--port", "0", "--grpc-port", "0", *arguments, environment=environment)
+    flags = ("--port", "0", "--grpc-port", "0", *arguments)
+    started_at = time.perf_counter()
+    process = start_process("serve", *flags, module=module, environment=environment)
     server = RunningServer(process)
     ready = threading.Event()
     reader = threading.Thread(target=_read, args=(server, ready), daemon=True)
@@ -49,6 +54,7 @@ def run_server(*arguments: str, environment: Mapping[str, str] | None = None) ->
         ready.wait(_START_TIMEOUT)
         if not server.address:
             raise RuntimeError("the server did not start:\n" + "".join(server.output))
+        server.started_in = time.perf_counter() - started_at
         yield server
     finally:
         process.send_signal(signal.SIGTERM)
@@ -62,15 +68,37 @@ def run_server(*arguments: str, environment: Mapping[str, str] | None = None) ->
         process.stderr.close()
 
 
-def start_process(*arguments: str, environment: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
-    """Starts the `portico` command, with further variables of the environment."""
+def start_process(
+    *arguments: str, module: str = "portico", environment: Mapping[str, str] | None = None
+) -> subprocess.Popen[str]:
+    """Starts the `portico` command, or a module that is one too, with further variables of the environment."""
     return subprocess.Popen(
-        [sys.executable, "-m", "portico", *arguments],
+        [sys.executable, "-m", module, *arguments],
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, **(environment or {})},
         cwd=Path(__file__).parents[2],
     )
+
+
+def find_worker(server: RunningServer) -> int | None:
+    """The process id of the engine: the server's child that runs the model."""
+    children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
+    workers = []
+    for pid in children:
+        # One that has just ended has no command line any more.
+        command = Path(f"/proc/{pid}/cmdline")
+        if command.exists() and "spawn_main" in command.read_text():
+            workers.append(int(pid))
+    assert len(workers) <= 1
+    return workers[0] if workers else None
+
+
+def kill_worker(server: RunningServer, number: int = signal.SIGKILL) -> None:
+    """Sends a signal to the engine."""
+    worker = find_worker(server)
+    assert worker is not None
+    os.kill(worker, number)
 
 
 def read_metric(server: RunningServer, name: str, **labels: str) -> float:

@@ -10,8 +10,6 @@ the official clients is in `test_triton_clients`: 5 (pieces come as they are mad
 from __future__ import annotations
 
 import json
-import os
-import signal
 import struct
 import time
 from collections.abc import Iterator
@@ -20,8 +18,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.end_to_end.server import RunningServer, run_server
-from tests.end_to_end.test_faults import find_worker
+from tests.end_to_end.server import RunningServer, kill_worker, run_server
 
 pytestmark = pytest.mark.xdist_group("triton")
 
@@ -270,7 +267,7 @@ def test_34_35_the_prompt_and_the_counts(http: httpx.Client) -> None:
 def test_37_an_engine_that_is_gone() -> None:
     with run_server("--served-model-name", "demo") as native, httpx.Client(base_url=native.address) as http:
         assert http.post("/v2/repository/index").json()[0]["state"] == "READY"
-        os.kill(find_worker(native), signal.SIGKILL)
+        kill_worker(native)
         for _ in range(200):
             (entry,) = http.post("/v2/repository/index").json()
             if entry["state"] == "UNAVAILABLE":

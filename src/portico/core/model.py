@@ -34,7 +34,10 @@ class ModelInfo:
 
 @dataclass(frozen=True, slots=True)
 class EngineStats:
-    """An engine's load at one moment: sequences that run, jobs that wait, blocks of KV cache of `block_size` tokens."""
+    """An engine's load at one moment: sequences that run, jobs that wait, blocks of KV cache of `block_size` tokens.
+
+    `num_restarts` is how often the engine had to be started again.
+    """
 
     num_running: int
     num_waiting: int
@@ -42,6 +45,7 @@ class EngineStats:
     num_free_blocks: int
     num_preemptions: int
     block_size: int = 1
+    num_restarts: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -184,6 +184,11 @@ class _EngineCollector(Collector):
         )
         preemptions.add_metric((self._model_name,), stats.num_preemptions)
         yield preemptions
+        restarts = CounterMetricFamily(
+            _PREFIX + "engine_restarts", "Times that the engine was started again.", labels=("model_name",)
+        )
+        restarts.add_metric((self._model_name,), stats.num_restarts)
+        yield restarts
 
     def _gauge(self, name: str, documentation: str, value: float) -> Metric:
         gauge = GaugeMetricFamily(_PREFIX + name, documentation, labels=("model_name",))

@@ -13,8 +13,11 @@ from portico.core.engine import TokenJob
 from portico.core.events import FinishReason
 from portico.core.model import EngineStats
 from portico.engines.native.attention import KVCache
+from portico.engines.native.careful import ModelBroken
 from portico.engines.native.engine_core import EngineCore
 from portico.engines.native.kernel_runner import KernelRunner
+from portico.engines.native.torch_runner import TorchRunner
+from tests.engines.native import faults
 from tests.engines.native.conftest import VOCAB_SIZE
 from tests.engines.native.core_driver import deliver, drain, run_to_end
 from tests.engines.native.jobs import Outcome, job, sampling
@@ -190,6 +193,33 @@ def test_a_job_that_cannot_be_run_fails_alone(make_core: MakeCore, changes: dict
     assert len(good.token_ids[0]) == 8
 
 
+def faulty_jobs(seed: int) -> list[TokenJob]:
+    """Seeded jobs of which the second one, with two sequences, has a seed that stands for a fault."""
+    first, second, *others = (replace(each, prompt_logprobs=1) for each in seeded_jobs())
+    hot = sampling(temperature=1.0, seed=seed)
+    prompt = tuple(range(faults.LOGPROBS_LENGTH))
+    return [first, replace(second, token_ids=prompt, num_sequences=2, sampling=hot), *others]
+
+
+@pytest.mark.parametrize("seed", [faults.PREFILL, faults.DECODE, faults.SAMPLE, faults.LATE_SAMPLE, faults.MEMORY, 1])
+def test_what_fails_for_one_job_fails_that_one_alone(
+    make_core: MakeCore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, seed: int
+) -> None:
+    expected = run_to_end(make_core(), faulty_jobs(seed))
+    faults.install(monkeypatch.setattr)
+    core = make_core()
+    found = run_to_end(core, faulty_jobs(seed))
+    assert found[1].failure == "The engine failed on this request."
+    assert found[1].finished == {}
+    for place in (0, 2, 3, 4, 5):
+        assert found[place].failure is None
+        assert found[place].token_ids == expected[place].token_ids
+        assert found[place].prefilled == expected[place].prefilled
+    assert "Traceback" in caplog.text
+    free, total = num_free_blocks(core)
+    assert free == total
+
+
 @pytest.mark.parametrize("method", ["prefill", "decode"])
 def test_a_sequence_that_the_model_fails_on_fails_alone(
     make_core: MakeCore, monkeypatch: pytest.MonkeyPatch, method: str
@@ -209,7 +239,7 @@ def test_a_sequence_that_the_model_fails_on_fails_alone(
 
     monkeypatch.setattr(core._runner, method, fails_on_the_third)
     outcomes = run_to_end(core, jobs)
-    assert outcomes[2].failure == "The engine failed on this request: RuntimeError: out of luck"
+    assert outcomes[2].failure == "The engine failed on this request."
     for handle in (0, 1, 3):
         assert outcomes[handle].failure is None
         assert outcomes[handle].token_ids == expected[handle].token_ids
@@ -217,27 +247,47 @@ def test_a_sequence_that_the_model_fails_on_fails_alone(
     assert free == total
 
 
+def break_model(monkeypatch: pytest.MonkeyPatch, method: str, error: Exception) -> None:
+    def broken(*_: object) -> Any:
+        raise error
+
+    for runner in (KernelRunner, TorchRunner):
+        monkeypatch.setattr(runner, method, broken)
+
+
 @pytest.mark.parametrize("method", ["prefill", "decode"])
-def test_a_failing_step_fails_its_jobs_and_no_others(
-    make_core: MakeCore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, method: str
+def test_a_model_that_fails_for_all_is_broken(
+    make_core: MakeCore, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    core = make_core()
+    break_model(monkeypatch, method, RuntimeError("out of luck"))
+    with pytest.raises(ModelBroken):
+        run_to_end(core, [job(range(30)), job(range(50, 57))])
+
+
+def test_a_model_that_fails_for_one_job_after_the_other_is_broken(
+    make_core: MakeCore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     core = make_core()
     [expected] = run_to_end(core, [job(range(3))])
-    outcomes = {handle: Outcome() for handle in range(3)}
-
-    def broken(*_: object) -> Any:
-        raise RuntimeError("out of luck")
-
     with monkeypatch.context() as patch:
-        patch.setattr(KernelRunner, method, broken)
-        core.add(0, job(range(30), num_sequences=2))
-        core.add(1, job(range(7)))
-        drain(core, outcomes)
-    assert outcomes[0].failure == "The engine failed on this request: RuntimeError: out of luck"
-    assert outcomes[1].failure is not None
-    assert "out of luck" in caplog.text
-    free, total = num_free_blocks(core)
-    assert free == total
-    core.add(2, job(range(3)))
-    drain(core, outcomes)
-    assert outcomes[2].token_ids == expected.token_ids
+        break_model(patch, "prefill", RuntimeError("out of luck"))
+        [first] = run_to_end(core, [job(range(30))])
+        assert first.failure == "The engine failed on this request."
+    [between] = run_to_end(core, [job(range(3))])
+    assert between.token_ids == expected.token_ids
+    break_model(monkeypatch, "prefill", RuntimeError("out of luck"))
+    run_to_end(core, [job(range(30))])
+    with pytest.raises(ModelBroken):
+        run_to_end(core, [job(range(30))])
+
+
+def test_jobs_that_need_too_much_memory_break_nothing(make_core: MakeCore, monkeypatch: pytest.MonkeyPatch) -> None:
+    core = make_core()
+    with monkeypatch.context() as patch:
+        break_model(patch, "prefill", RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"))
+        for _ in range(3):
+            found = run_to_end(core, [job(range(30)), job(range(50, 57))])
+            assert [each.failure for each in found] == ["The engine failed on this request."] * 2
+    [fine] = run_to_end(core, [job(range(3))])
+    assert fine.failure is None

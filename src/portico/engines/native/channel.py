@@ -9,6 +9,7 @@ import pickle
 import select
 import socket
 import struct
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -54,16 +55,19 @@ class WorkerChannel:
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self._connection.setblocking(True)
+        self._sending = threading.Lock()
         self._frames = FrameReader()
 
     def send(self, message: object) -> None:
-        """Sends one message.
+        """Sends one message, from any thread.
 
         Raises:
             ChannelClosed: the engine is gone.
         """
+        frame = encode(message)
         try:
-            self._connection.sendall(encode(message))
+            with self._sending:
+                self._connection.sendall(frame)
         except OSError as error:
             raise ChannelClosed from error
 

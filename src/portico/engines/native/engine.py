@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import time
@@ -14,6 +15,7 @@ from portico.core.engine import EngineStartError, TokenJob, TokensGenerated
 from portico.core.errors import NotReady
 from portico.core.grammar import Vocabulary
 from portico.core.model import EngineStats, ModelInfo
+from portico.engines.native import heartbeat
 from portico.engines.native.config import NativeConfig
 from portico.engines.native.messages import (
     Abort,
@@ -49,6 +51,7 @@ class NativeEngine:
         self._worker_has_vocabulary = False
         self._info: ModelInfo | None = None
         self._stats = EngineStats(0, 0, 0, 0, 0)
+        self._num_restarts = 0
         self._is_ready = False
         self._handles = itertools.count()
         self._streams: dict[int, NativeStream] = {}
@@ -98,7 +101,7 @@ class NativeEngine:
 
     def stats(self) -> EngineStats:
         """The engine's load, as last heard of."""
-        return self._stats
+        return replace(self._stats, num_restarts=self._num_restarts)
 
     async def close(self) -> None:
         """Aborts all jobs and ends the worker; see `Engine`."""
@@ -149,7 +152,7 @@ class NativeEngine:
         delay = _FIRST_DELAY
         while True:
             launched_at = loop.time()
-            await self._exited.wait()
+            await self._until_exit()
             exit_code = await self._stop_worker()
             if loop.time() - launched_at > _STABLE_AFTER:
                 delay = _FIRST_DELAY
@@ -160,8 +163,28 @@ class NativeEngine:
                 delay = min(2 * delay, _LAST_DELAY)
                 try:
                     await self._launch()
+                    self._num_restarts += 1
                 except EngineStartError as error:
                     reason = str(error)
+
+    async def _until_exit(self) -> None:
+        """Returns when the worker has ended; one that says nothing any more is killed."""
+        worker = self._worker
+        assert worker is not None, "the supervisor watches a worker that was started"
+        num_silent = 0
+        while num_silent < heartbeat.MAX_SILENCE:
+            tick = heartbeat.Tick()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(heartbeat.INTERVAL):
+                    await self._exited.wait()
+                return
+            if worker.was_heard():
+                num_silent = 0
+            elif tick.is_timely():
+                num_silent += 1
+        _logger.error("Nothing was heard from the engine's process for %g s; it is killed.", num_silent)
+        worker.kill()
+        await self._exited.wait()
 
     def _handle_exit(self, worker: WorkerProcess) -> None:
         if worker is not self._worker:

@@ -12,6 +12,7 @@ from torch import Tensor
 from portico.core.engine import PromptPrefilled, SequenceFinished, TokenJob
 from portico.core.events import FinishReason, Timings
 from portico.core.model import EngineStats, ModelInfo
+from portico.engines.native.careful import CarefulRunner
 from portico.engines.native.compilation import Compilation
 from portico.engines.native.grammar import GrammarCompiler, GrammarError
 from portico.engines.native.messages import StepDone
@@ -31,7 +32,8 @@ _logger = logging.getLogger(__name__)
 class EngineCore:
     """Jobs, scheduler, runner and sampler together; one thread drives it.
 
-    `on_scheduled` is told which jobs leave the queue, before the step that begins with them.
+    `on_scheduled` is told which jobs leave the queue, before the step that begins with them; `num_step_tokens` is how
+    many tokens the step evaluates that was begun last.
     """
 
     def __init__(self, info: ModelInfo, scheduler: Scheduler, runner: ModelRunner, sampler: Sampler) -> None:
@@ -42,9 +44,10 @@ class EngineCore:
         self._info = info
         self._scheduler = scheduler
         self._runner = runner
-        self._sampler = sampler
+        self._careful = CarefulRunner(runner, sampler)
         self._pace = PrefillPace()
         self._done = StepDone()
+        self.num_step_tokens = 0
         self._last_stats: EngineStats | None = None
 
     @property
@@ -78,36 +81,28 @@ class EngineCore:
         self._drop_if_ended(job)
 
     def step(self) -> StepDone:
-        """Runs one step, if there is anything to do, and gives all that happened since the last."""
+        """Runs one step, if there is anything to do, and gives all that happened since the last.
+
+        Raises:
+            ModelBroken: no step can be run any more.
+        """
         self._take_compiled()
         step = self._scheduler.schedule()
         if step is not None:
-            self._run(step)
+            self.num_step_tokens = _num_tokens(step)
+            started_at = time.monotonic()
+            if isinstance(step, PrefillStep):
+                self._begin(step.chunks, started_at)
+            for part, result in self._careful.evaluate(step, self._fail):
+                if isinstance(part, PrefillStep):
+                    self._prefilled(part.chunks, result, started_at)
+                else:
+                    self._decoded(part.sequences, result)
         done, self._done = self._done, StepDone()
         stats = self._scheduler.stats()
         if stats != self._last_stats:
             done.stats = self._last_stats = stats
         return done
-
-    def _run(self, step: PrefillStep | DecodeStep) -> None:
-        """Runs a step; where the model fails on several sequences, each of them alone, so that few requests fail."""
-        try:
-            match step:
-                case PrefillStep(chunks):
-                    self._prefill(chunks)
-                case DecodeStep():
-                    self._decode(step)
-        except Exception as error:
-            parts = _split(step) if isinstance(error, _ForwardFailed) else []
-            if len(parts) < 2:
-                cause = error.__cause__ or error
-                _logger.error("a step failed", exc_info=cause)
-                self._fail(_jobs_of(step), cause)
-                return
-            for part in parts:
-                # A part before may have failed the job that this one is of.
-                if all(job.handle in self.jobs for job in _jobs_of(part)):
-                    self._run(part)
 
     def _take_compiled(self) -> None:
         if not self._compilation:
@@ -115,7 +110,7 @@ class EngineCore:
         for job, aborted, error in self._compilation.take_ready(waits=not self._scheduler.has_work):
             if error is not None:
                 self.jobs.pop(job.handle)
-                self._done.failed.append((job.handle, f"The engine failed on this request: {error}"))
+                self._done.failed.append((job.handle, _sentence(error)))
                 continue
             self._scheduler.add(job)
             for index in aborted:
@@ -145,18 +140,15 @@ class EngineCore:
             )
         return None
 
-    def _prefill(self, chunks: tuple[Chunk, ...]) -> None:
-        now = time.monotonic()
+    def _begin(self, chunks: tuple[Chunk, ...], now: float) -> None:
         new = [chunk.sequence for chunk in chunks if chunk.sequence.scheduled_at is None]
         if new:
             for sequence in new:
                 sequence.scheduled_at = now
             self.on_scheduled(tuple(sequence.job.handle for sequence in new))
-        try:
-            hidden = self._runner.prefill(chunks)
-        except Exception as error:
-            raise _ForwardFailed from error
-        self._pace.note(sum(chunk.end - chunk.start for chunk in chunks), time.monotonic() - now)
+
+    def _prefilled(self, chunks: tuple[Chunk, ...], hidden: Tensor, started_at: float) -> None:
+        self._pace.note(sum(chunk.end - chunk.start for chunk in chunks), time.monotonic() - started_at)
         self._scheduler.prefill_budget = self._pace.tokens_within(_MAX_STALL)
         ready: list[Sequence] = []
         rows: list[int] = []
@@ -165,7 +157,13 @@ class EngineCore:
             last = first + chunk.end - chunk.start
             job = chunk.sequence.job
             if not job.is_prefilled and job.request.prompt_logprobs is not None:
-                self._gather_prompt_logprobs(chunk, hidden[first:last], job.request.prompt_logprobs)
+                try:
+                    self._gather_prompt_logprobs(chunk, hidden[first:last], job.request.prompt_logprobs)
+                except Exception as error:
+                    _logger.exception("log-probabilities of a prompt failed")
+                    self._fail([job], error)
+                    first = last
+                    continue
             forked = self._scheduler.prefilled(chunk)
             if forked and not job.is_prefilled:
                 job.is_prefilled = True
@@ -177,18 +175,13 @@ class EngineCore:
             self._finish(sequence, FinishReason.LENGTH, None, time.monotonic())
         drawing = [(each, row) for each, row in zip(ready, rows, strict=True) if each.job.request.max_tokens]
         if drawing:
-            ready, rows = [each for each, _ in drawing], [row for _, row in drawing]
-            self._take(ready, self._sampler.sample(self._runner.logits(hidden, rows), ready))
+            logits = self._runner.logits(hidden, [row for _, row in drawing])
+            self._take(*self._careful.sample(logits, [each for each, _ in drawing], self._fail))
 
-    def _decode(self, step: DecodeStep) -> None:
-        sequences = list(step.sequences)
-        try:
-            logits = self._runner.decode(step)
-        except Exception as error:
-            raise _ForwardFailed from error
+    def _decoded(self, sequences: tuple[Sequence, ...], logits: Tensor) -> None:
         for sequence in sequences:
             self._scheduler.decoded(sequence)
-        self._take(sequences, self._sampler.sample(logits, sequences))
+        self._take(*self._careful.sample(logits, list(sequences), self._fail))
 
     def _gather_prompt_logprobs(self, chunk: Chunk, hidden: Tensor, num_best: int) -> None:
         job = chunk.sequence.job
@@ -237,13 +230,15 @@ class EngineCore:
         self._scheduler.finish(sequence)
         self._drop_if_ended(job)
 
-    def _fail(self, jobs: Iterable[Job], error: BaseException) -> None:
+    def _fail(self, jobs: Iterable[Job], error: Exception) -> None:
+        """Ends jobs with an error, of which the client is told no more than concerns it."""
         for job in jobs:
+            if job.handle not in self.jobs:
+                # Another of its sequences has failed already.
+                continue
             self._scheduler.abort(job, None)
             self._drop_if_ended(job)
-            self._done.failed.append(
-                (job.handle, f"The engine failed on this request: {type(error).__name__}: {error}")
-            )
+            self._done.failed.append((job.handle, _sentence(error)))
 
     def _drop_if_ended(self, job: Job) -> None:
         if not job.sequences:
@@ -271,24 +266,12 @@ def _prefilled(sequence: Sequence, now: float) -> PromptPrefilled:
     )
 
 
-class _ForwardFailed(Exception):
-    """The model failed on a step, of which nothing but its keys and values has been noted yet."""
+def _sentence(error: BaseException) -> str:
+    """What the client is told; other errors than those of its grammar are for the log alone."""
+    return f"The engine failed on this request{f': {error}' if isinstance(error, GrammarError) else '.'}"
 
 
-def _split(step: PrefillStep | DecodeStep) -> list[PrefillStep | DecodeStep]:
-    """The same work, one sequence at a time. Copies go with the sequence whose block they fill."""
-    match step:
-        case PrefillStep(chunks):
-            return [PrefillStep((chunk,)) for chunk in chunks]
-        case DecodeStep(sequences, copies):
-            return [
-                DecodeStep((each,), tuple(copy for copy in copies if copy[1] in each.block_table)) for each in sequences
-            ]
-
-
-def _jobs_of(step: PrefillStep | DecodeStep) -> set[Job]:
-    match step:
-        case PrefillStep(chunks):
-            return {chunk.sequence.job for chunk in chunks}
-        case DecodeStep(sequences, _):
-            return {sequence.job for sequence in sequences}
+def _num_tokens(step: PrefillStep | DecodeStep) -> int:
+    if isinstance(step, DecodeStep):
+        return len(step.sequences)
+    return sum(chunk.end - chunk.start for chunk in step.chunks)

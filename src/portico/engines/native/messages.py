@@ -57,6 +57,11 @@ class Ready:
 
 
 @dataclass(frozen=True, slots=True)
+class Beat:
+    """From the worker, again and again from `Ready` on: it is there."""
+
+
+@dataclass(frozen=True, slots=True)
 class LoadFailed:
     """From the worker, as its last word: why the model cannot be served, in one sentence."""
 
@@ -95,4 +100,4 @@ class StepDone:
 
 
 ToWorker = UseVocabulary | AddJob | Abort
-FromWorker = LoadProgress | Ready | LoadFailed | Scheduled | StepDone
+FromWorker = Beat | LoadProgress | Ready | LoadFailed | Scheduled | StepDone

@@ -28,6 +28,7 @@ class WorkerProcess(asyncio.Protocol):
         self._frames = FrameReader()
         self._process: Any = None
         self._transport: asyncio.Transport | None = None
+        self._was_heard = False
 
     @property
     def pid(self) -> int:
@@ -52,6 +53,17 @@ class WorkerProcess(asyncio.Protocol):
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(encode(message))
 
+    def was_heard(self) -> bool:
+        """Whether anything has come since this was last asked."""
+        was_heard, self._was_heard = self._was_heard, False
+        return was_heard
+
+    def kill(self) -> None:
+        """Ends the process at once, however it is; `on_exit` is called soon."""
+        self._process.kill()
+        if self._transport is not None:
+            self._transport.abort()
+
     async def stop(self) -> int | None:
         """Kills the process, which has nothing to save, and gives its exit code. Safe to call twice."""
         if self._transport is not None:
@@ -68,6 +80,7 @@ class WorkerProcess(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Called by the transport."""
+        self._was_heard = True
         for message in self._frames.feed(data):
             self._on_message(message)
 

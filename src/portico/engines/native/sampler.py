@@ -84,6 +84,21 @@ class Sampler:
         found = self._logprobs(logits, scores, rows, token_ids)
         return [Draw(token_id, found.get(index)) for index, token_id in enumerate(token_ids)]
 
+    def renew(self, sequence: Sequence) -> None:
+        """Brings the state of a sequence to where it was after the last token that it has got.
+
+        Raises:
+            GrammarError: its grammar cannot be followed.
+        """
+        state = sequence.sampler_state = self._new_state(sequence)
+        for token_id in sequence.output_ids:
+            if state.generator is not None:
+                torch.rand(1, generator=state.generator, dtype=torch.float64)
+            if state.counts is not None:
+                state.counts.add(token_id)
+            if state.constraint is not None:
+                state.constraint.advance(token_id)
+
     def _state_of(self, sequence: Sequence) -> SamplerState:
         if sequence.sampler_state is None:
             sequence.sampler_state = self._new_state(sequence)

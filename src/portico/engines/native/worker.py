@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import socket
 from pathlib import Path
 
@@ -10,7 +12,8 @@ from portico.core.engine import EngineStartError
 from portico.engines.native.channel import ChannelClosed, WorkerChannel
 from portico.engines.native.config import NativeConfig
 from portico.engines.native.engine_core import EngineCore
-from portico.engines.native.messages import Abort, AddJob, LoadFailed, LoadProgress, Scheduled, UseVocabulary
+from portico.engines.native.heartbeat import Heart
+from portico.engines.native.messages import Abort, AddJob, Beat, LoadFailed, LoadProgress, Scheduled, UseVocabulary
 from portico.engines.native.startup import build
 
 _logger = logging.getLogger(__name__)
@@ -30,16 +33,29 @@ def run(connection: socket.socket, path: Path, config: NativeConfig) -> None:
             channel.send(LoadFailed(f"The checkpoint {path} cannot be loaded: {type(error).__name__}: {error}."))
             return
         channel.send(ready)
-        serve(channel, core)
+        heart = Heart(lambda: _beat(channel), lambda: core.num_step_tokens, ready.info.num_parameters)
+        heart.start()
+        serve(channel, core, heart)
     except ChannelClosed:
         return
+    except Exception:
+        _logger.exception("the engine's process ends")
+        # Clients wait: the end of an interpreter with torch takes a second.
+        os._exit(1)
 
 
-def serve(channel: WorkerChannel, core: EngineCore) -> None:
-    """Takes messages and steps until the channel is closed."""
+def serve(channel: WorkerChannel, core: EngineCore, heart: Heart) -> None:
+    """Takes messages and steps until the channel is closed.
+
+    Raises:
+        ModelBroken: no step can be run any more.
+    """
     core.on_scheduled = lambda handles: channel.send(Scheduled(handles))
     while True:
-        for message in channel.receive(wait=not core.has_work):
+        heart.rest()
+        messages = channel.receive(wait=not core.has_work)
+        heart.begin()
+        for message in messages:
             match message:
                 case UseVocabulary():
                     core.grammars.use(message.vocabulary)
@@ -50,3 +66,9 @@ def serve(channel: WorkerChannel, core: EngineCore) -> None:
         done = core.step()
         if not done.is_empty or done.stats is not None:
             channel.send(done)
+
+
+def _beat(channel: WorkerChannel) -> None:
+    # When the engine is gone the main thread finds out too, and ends the process.
+    with contextlib.suppress(ChannelClosed):
+        channel.send(Beat())

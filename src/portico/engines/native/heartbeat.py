@@ -1,0 +1,77 @@
+"""How it is noticed that the engine's process does not get on.
+
+A thread of the process says every second that it is there, and ends the process when its main thread is at one thing
+for too long. The other side takes the process for hung when it hears nothing for a while. Both count seconds in which
+they ran themselves, so that a machine that was asleep or too busy is not taken for a hang.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+
+# Seconds between signs of life.
+INTERVAL = 1.0
+# So many of them may be missing.
+MAX_SILENCE = 7
+# Seconds that a step may take, whatever it evaluates, and how slow the slowest machine is in computing the rest.
+_MAX_STEP = 6.0
+_SLOWEST = 2e9
+
+_logger = logging.getLogger(__name__)
+
+
+class Tick:
+    """One interval of watching."""
+
+    def __init__(self) -> None:
+        self._began_at = time.monotonic()
+
+    def is_timely(self) -> bool:
+        """Whether about an interval has passed and no more."""
+        return time.monotonic() - self._began_at < 2 * INTERVAL
+
+
+class Heart:
+    """The thread. The main thread calls `begin` and `rest` around each round of work.
+
+    `beat` says that the process is there. `get_num_tokens` gives the tokens that the round evaluates, of a model with
+    `num_parameters`.
+    """
+
+    def __init__(self, beat: Callable[[], None], get_num_tokens: Callable[[], int], num_parameters: int) -> None:
+        self._beat = beat
+        self._get_num_tokens = get_num_tokens
+        self._seconds_per_token = 2 * num_parameters / _SLOWEST
+        self._num_rounds = 0
+        self._is_busy = False
+
+    def start(self) -> None:
+        """Beats from now on."""
+        threading.Thread(target=self._run, name="heartbeat", daemon=True).start()
+
+    def begin(self) -> None:
+        """A round of work begins."""
+        self._num_rounds += 1
+        self._is_busy = True
+
+    def rest(self) -> None:
+        """Nothing is done until the next round."""
+        self._is_busy = False
+
+    def _run(self) -> None:
+        num_ticks, last_round = 0, 0
+        while True:
+            tick = Tick()
+            time.sleep(INTERVAL)
+            self._beat()
+            if not self._is_busy or self._num_rounds != last_round:
+                num_ticks, last_round = 0, self._num_rounds
+            elif tick.is_timely():
+                num_ticks += 1
+            if num_ticks * INTERVAL > _MAX_STEP + self._get_num_tokens() * self._seconds_per_token:
+                _logger.critical("one step takes longer than %g seconds: the process ends", num_ticks * INTERVAL)
+                os._exit(1)

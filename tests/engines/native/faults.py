@@ -1,0 +1,91 @@
+"""Faults of the model and the sampler that requests bring about by their seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from collections.abc import Sequence as Items
+from typing import Any
+
+from torch import Tensor
+
+from portico.core.engine import TokenLogprobs
+from portico.engines.native.kernel_runner import KernelRunner
+from portico.engines.native.model_runner import ModelRunner
+from portico.engines.native.sampler import Draw, Sampler
+from portico.engines.native.scheduler import Chunk, DecodeStep
+from portico.engines.native.sequence import Sequence
+from portico.engines.native.torch_runner import TorchRunner
+
+# What fails, for this request alone.
+PREFILL, DECODE, SAMPLE, LATE_SAMPLE, MEMORY = range(9001, 9006)
+# From here on every step fails; a step never ends.
+BROKEN, ENDLESS = range(9010, 9012)
+# Of so many tokens, log-probabilities take too much memory.
+LOGPROBS_LENGTH = 77
+# Faults come with this token of the output, unless they come with the prompt.
+LATE = 10
+
+
+_State = dict[str, bool]
+
+
+def install(patch: Callable[[type[Any], str, Any], None] = setattr) -> None:
+    """Puts the faults where they belong."""
+    for runner in (KernelRunner, TorchRunner):
+        patch(runner, "prefill", _faulty_prefill(runner.prefill))
+        patch(runner, "decode", _faulty_decode(runner.decode, {"is_broken": False}))
+        patch(runner, "logprobs", _faulty_logprobs(runner.logprobs))
+    patch(Sampler, "sample", _sample)
+
+
+def _faulty_prefill(plain: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def prefill(self: ModelRunner, chunks: Items[Chunk]) -> Tensor:
+        sequences = [chunk.sequence for chunk in chunks]
+        if _has(sequences, PREFILL):
+            raise RuntimeError("out of luck")
+        if _has(sequences, MEMORY):
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 10 bytes")
+        return plain(self, chunks)
+
+    return prefill
+
+
+def _faulty_decode(plain: Callable[..., Tensor], state: _State) -> Callable[..., Tensor]:
+    def decode(self: ModelRunner, step: DecodeStep) -> Tensor:
+        late = [each for each in step.sequences if each.num_output_tokens == LATE]
+        if _has(late, ENDLESS):
+            while True:
+                pass
+        state["is_broken"] |= _has(late, BROKEN)
+        if state["is_broken"] or _has(late, DECODE):
+            raise RuntimeError("out of luck")
+        return plain(self, step)
+
+    return decode
+
+
+def _faulty_logprobs(plain: Callable[..., list[TokenLogprobs]]) -> Callable[..., list[TokenLogprobs]]:
+    def logprobs(self: ModelRunner, hidden: Tensor, token_ids: Items[int], num_best: int) -> list[TokenLogprobs]:
+        if len(token_ids) == LOGPROBS_LENGTH - 1:
+            raise MemoryError
+        return plain(self, hidden, token_ids, num_best)
+
+    return logprobs
+
+
+_plain_sample = Sampler.sample
+
+
+def _sample(self: Sampler, logits: Tensor, sequences: list[Sequence]) -> list[Draw]:
+    late = [each for each in sequences if each.num_output_tokens == LATE]
+    if _has(late, SAMPLE):
+        raise RuntimeError("out of luck")
+    draws = _plain_sample(self, logits, sequences)
+    # The generators of all have moved by now.
+    if _has(late, LATE_SAMPLE):
+        raise RuntimeError("out of luck")
+    return draws
+
+
+def _has(sequences: Iterable[Sequence], seed: int) -> bool:
+    return any(each.job.request.sampling.seed == seed for each in sequences)
