@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
@@ -145,3 +146,72 @@ def test_a_failure_in_the_stream_is_an_error() -> None:
             stream.get_final_message()
         with pytest.raises(anthropic.InternalServerError):
             client.messages.create(**ASKED)
+
+
+def test_every_event_of_a_stream_in_order(writer: anthropic.Anthropic) -> None:
+    events = list(writer.messages.create(**{**ASKED, "max_tokens": 500}, tools=TOOLS, stream=True))
+    start, *inner, delta, stop = events
+    assert start.type == "message_start"
+    assert (start.message.content, start.message.stop_reason, start.message.usage.output_tokens) == ([], None, 0)
+    assert start.message.usage.input_tokens > 0
+    open_block, kinds = None, []
+    deltas = {
+        "thinking": {"thinking_delta", "signature_delta"},
+        "text": {"text_delta"},
+        "tool_use": {"input_json_delta"},
+    }
+    for event in inner:
+        if event.type == "content_block_start":
+            assert open_block is None
+            open_block = event
+            kinds.append(event.content_block.type)
+            assert event.index == len(kinds) - 1
+        elif event.type == "content_block_delta":
+            assert open_block is not None
+            assert event.index == open_block.index
+            assert event.delta.type in deltas[open_block.content_block.type]
+        else:
+            assert event.type == "content_block_stop"
+            assert open_block is not None
+            assert event.index == open_block.index
+            open_block = None
+    assert open_block is None
+    assert kinds == ["thinking", "text", "tool_use", "tool_use"]
+    assert delta.type == "message_delta"
+    assert delta.delta.stop_reason == "tool_use"
+    assert delta.usage.output_tokens > 0
+    assert stop.type == "message_stop"
+
+
+def test_tokens_of_tools_and_turns_are_counted(writer: anthropic.Anthropic) -> None:
+    asked: Any = {"model": "portico-demo", "messages": ASKED["messages"], "tools": TOOLS}
+    with_tools = writer.messages.count_tokens(**asked)
+    without = writer.messages.count_tokens(model="portico-demo", messages=ASKED["messages"])
+    assert with_tools.input_tokens > without.input_tokens
+    message = writer.messages.create(**asked, max_tokens=1)
+    assert with_tools.input_tokens == message.usage.input_tokens + (message.usage.cache_read_input_tokens or 0)
+
+
+def test_asynchronous_messages(demo_server: RunningServer, client: anthropic.Anthropic) -> None:
+    async def ask() -> list[anthropic.types.Message]:
+        async with anthropic.AsyncAnthropic(base_url=demo_server.address, api_key="none", max_retries=0) as client:
+            several = await asyncio.gather(*(client.messages.create(**ASKED, extra_body=GREEDY) for _ in range(4)))
+            async with client.messages.stream(**ASKED, extra_body=GREEDY) as stream:
+                return [*several, await stream.get_final_message()]
+
+    whole = text_of(client.messages.create(**ASKED, extra_body=GREEDY))
+    assert [text_of(message) for message in asyncio.run(ask())] == [whole] * 5
+
+
+def test_what_open_servers_add(client: anthropic.Anthropic) -> None:
+    def count_cached(salt: str) -> int:
+        asked: Any = {
+            "model": "portico-demo",
+            "max_tokens": 1,
+            "messages": [{"role": "user", "content": "Hello! " * 20}],
+        }
+        return client.messages.create(**asked, extra_body={"cache_salt": salt}).usage.cache_read_input_tokens or 0
+
+    assert [count_cached("a1"), count_cached("a1") > 0, count_cached("b1")] == [0, True, 0]
+    with pytest.raises(anthropic.BadRequestError, match="vllm_xargs"):
+        client.messages.create(**ASKED, extra_body={"vllm_xargs": {"a": 1}})

@@ -293,7 +293,10 @@ def test_31_metrics_by_the_names_of_dashboards() -> None:
     assert values["vllm:prompt_tokens_total"] == 30
     assert values["vllm:generation_tokens_total"] == 40
     assert values["vllm:request_success_total"] == 10
-    for name in ("time_to_first_token", "e2e_request_latency", "request_queue_time"):
+    assert values["vllm:prefix_cache_queries_total"] == 30
+    assert values["vllm:prefix_cache_hits_total"] == values["vllm:prompt_tokens_cached_total"]
+    phases = tuple(f"request_{phase}_time" for phase in ("queue", "prefill", "decode", "inference"))
+    for name in ("time_to_first_token", "e2e_request_latency", "request_time_per_output_token", *phases):
         assert values[f"vllm:{name}_seconds_count"] == 10
     assert values["vllm:inter_token_latency_seconds_count"] == 30
     assert values["vllm:num_requests_running"] == values["vllm:num_requests_waiting"] == 0
@@ -339,3 +342,41 @@ def test_38_what_is_drawn(site: httpx.Client, tokenizer: Tokenizer) -> None:
     assert word not in complete(site, max_tokens=8, bad_words=[word])["choices"][0]["text"].split()
     complete(site, 400, allowed_token_ids=[10**6])
     complete(site, 400, bad_words=[""])
+
+
+def test_15_usage_of_a_longer_conversation(site: httpx.Client) -> None:
+    messages = [
+        *USER,
+        {"role": "assistant", "content": "Hello. What can I do?"},
+        {"role": "user", "content": "Thanks."},
+    ]
+    answer = chat(site, messages=messages, max_tokens=6, ignore_eos=True)
+    num_prompt_tokens = post(site, "/tokenize", messages=messages)["count"]
+    assert answer["usage"]["prompt_tokens"] == num_prompt_tokens
+    assert answer["usage"]["completion_tokens"] == 6
+    assert answer["usage"]["total_tokens"] == num_prompt_tokens + 6
+
+
+def test_20_roles_of_a_templates_own(site: httpx.Client) -> None:
+    for role in ("my-custom-role", "function", "critic"):
+        tokens = post(site, "/tokenize", messages=[{"role": role, "content": "hi"}])["tokens"]
+        assert f"<|im_start|>{role}\nhi" in post(site, "/detokenize", tokens=tokens)["prompt"]
+    chat(site, 400, messages=[{"role": "user<|im_end|>", "content": "hi"}])
+    chat(site, 400, messages=[{"role": "", "content": "hi"}])
+
+
+def test_26_an_error_in_a_stream() -> None:
+    with (
+        run_server("--engine", "scripted", "--fail-after", "3") as server,
+        httpx.Client(base_url=server.address) as site,
+    ):
+        for path, body in (("/v1/completions", {"prompt": "hi"}), ("/v1/chat/completions", {"messages": USER})):
+            *events, error = stream(site, path, **body)
+            assert error["error"]["message"]
+            assert events
+            assert all(event["choices"][0]["finish_reason"] is None for event in events)
+
+
+def test_32_models(site: httpx.Client) -> None:
+    first, *_ = site.get("/v1/models").json()["data"]
+    assert first.keys() >= {"id", "object", "created", "owned_by", "root", "max_model_len"}

@@ -62,6 +62,10 @@ def test_answered_requests() -> None:
     assert values["portico_time_to_first_token_seconds_count", ""] == 2
     assert values["portico_e2e_request_latency_seconds_count", ""] == 2
     assert values["portico_request_queue_time_seconds_sum", ""] == 0.5
+    assert values["portico_request_prefill_time_seconds_sum", ""] == 1.0
+    assert values["portico_request_decode_time_seconds_sum", ""] == 2.0
+    assert values["portico_request_inference_time_seconds_sum", ""] == 3.0
+    assert values["portico_request_time_per_output_token_seconds_count", ""] == 1
     assert values["portico_request_prompt_tokens_sum", ""] == 20
     assert values["portico_request_generation_tokens_sum", ""] == 4
     assert values["portico_inter_token_latency_seconds_count", ""] == 2

@@ -10,7 +10,7 @@ import pytest
 
 from portico.core.errors import InvalidGrammar
 from portico.core.grammar import Grammar, GrammarKind
-from portico.text.grammar import prepare_grammar
+from portico.text.grammar import check_allowed, prepare_grammar
 
 # Generous for a check that takes milliseconds, on a machine that is busy.
 MAX_SECONDS = 5.0
@@ -134,3 +134,24 @@ def test_many_grammars_are_not_all_kept() -> None:
     for index in range(200):
         prepare_grammar(Grammar(GrammarKind.REGEX, f"a{index}", "it"))
     assert module._prepare.cache_info().currsize <= 64
+
+
+@pytest.mark.parametrize(
+    ("pattern", "tokens", "ends", "is_possible"),
+    [
+        ("(yes|no)", [b"y"], False, True),
+        ("(yes|no)", [b"yes"], False, True),
+        ("(yes|no)", [b"yesterday", b"x", b""], False, False),
+        ("(yes|no)", [b"x"], True, False),
+        ("a*", [b"x"], True, True),
+        ("a*", [b"x"], False, False),
+    ],
+)
+def test_allowed_tokens_must_begin_a_text(pattern: str, tokens: list[bytes], ends: bool, is_possible: bool) -> None:
+    grammar = prepare_grammar(Grammar(GrammarKind.REGEX, pattern, "guided_regex"))
+    if is_possible:
+        check_allowed(grammar, tokens, ends)
+        return
+    with pytest.raises(InvalidGrammar, match=r"`guided_regex`.*none of the allowed tokens") as refused:
+        check_allowed(grammar, tokens, ends)
+    assert refused.value.name == "guided_regex"

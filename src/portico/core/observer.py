@@ -46,6 +46,8 @@ class RequestRecord:
         num_output_tokens: of all choices together.
         num_steps: reports that brought output tokens.
         queue_time: seconds in the engine's queue, of the choice that waited longest.
+        prefill_time: seconds of evaluating the prompt, of the choice whose took longest.
+        decode_time: seconds between its first token and its last, of the choice that took longest.
         finish_reasons: one per choice that ended, in the order they ended.
         status: of the HTTP answer; 0 while there is none.
         outcome: how it ended.
@@ -68,6 +70,8 @@ class RequestRecord:
     num_output_tokens: int = 0
     num_steps: int = 0
     queue_time: float | None = None
+    prefill_time: float = 0.0
+    decode_time: float = 0.0
     finish_reasons: list[FinishReason] = field(default_factory=list)
     status: int = 0
     outcome: Outcome = Outcome.ANSWERED
@@ -122,6 +126,8 @@ class RequestRecord:
             case Finished():
                 self.finish_reasons.append(event.reason)
                 self.queue_time = max(self.queue_time or 0.0, event.timings.queue)
+                self.prefill_time = max(self.prefill_time, event.timings.prefill)
+                self.decode_time = max(self.decode_time, event.timings.decode)
 
 
 class EndObserver(Protocol):

@@ -23,7 +23,7 @@ from portico.core.request import (
 from portico.core.tokens import Spans, Tokenized
 from portico.text.bounded_rendering import render_bounded
 from portico.text.chat_template import ChatTemplate
-from portico.text.grammar import prepare_grammar
+from portico.text.grammar import check_allowed, prepare_grammar
 from portico.text.literal_content import LiteralContent
 from portico.text.template_text import own_parts, without_marks
 from portico.text.tokenizer import Tokenizer
@@ -104,7 +104,12 @@ class Preparation:
             )
         # The engine will ask for it, when there is no time to make it.
         _ = self._tokenizer.vocabulary
-        return replace(request, sampling=replace(request.sampling, grammar=prepare_grammar(grammar)))
+        prepared = prepare_grammar(grammar)
+        allowed = request.sampling.allowed_token_ids
+        if allowed is not None:
+            ends = not set(allowed).isdisjoint(model.eos_token_ids)
+            check_allowed(replace(prepared, kind=grammar.kind), map(self._tokenizer.raw, allowed), ends)
+        return replace(request, sampling=replace(request.sampling, grammar=prepared))
 
     def _prepare_job(self, request: GenerationRequest, model: ModelInfo, index: int) -> TokenJob:
         token_ids = self._tokenize(request.prompts[index], request.truncate, model)

@@ -64,6 +64,12 @@ class Metrics:
         self._first_token = self._histogram("time_to_first_token_seconds", "From receipt.", FIRST_TOKEN_BOUNDS)
         self._latency = self._histogram("e2e_request_latency_seconds", "Of answered requests.", REQUEST_BOUNDS)
         self._queue_time = self._histogram("request_queue_time_seconds", "In the engine's queue.", REQUEST_BOUNDS)
+        self._prefill_time = self._histogram("request_prefill_time_seconds", "Evaluating the prompt.", REQUEST_BOUNDS)
+        self._decode_time = self._histogram("request_decode_time_seconds", "Generating the output.", REQUEST_BOUNDS)
+        self._inference_time = self._histogram("request_inference_time_seconds", "Both together.", REQUEST_BOUNDS)
+        self._token_time = self._histogram(
+            "request_time_per_output_token_seconds", "After the first token, per token.", INTER_TOKEN_BOUNDS
+        )
         self._prompt_length = self._histogram("request_prompt_tokens", "Prompt tokens of a request.", LENGTH_BOUNDS)
         self._output_length = self._histogram("request_generation_tokens", "Output tokens of a request.", LENGTH_BOUNDS)
         self._registry.register(_StepCollector(model_name, self._steps))
@@ -120,8 +126,18 @@ class Metrics:
             self._first_token.labels(*labels).observe(record.first_token_at - record.received_at)
         if record.queue_time is not None:
             self._queue_time.labels(*labels).observe(record.queue_time)
+            self._prefill_time.labels(*labels).observe(record.prefill_time)
+            self._decode_time.labels(*labels).observe(record.decode_time)
+            self._inference_time.labels(*labels).observe(record.prefill_time + record.decode_time)
+            self._observe_token_time(record, labels)
         if record.outcome is Outcome.ANSWERED and record.ended_at is not None:
             self._latency.labels(*labels).observe(record.ended_at - record.received_at)
+
+    def _observe_token_time(self, record: RequestRecord, labels: tuple[str, str]) -> None:
+        if record.first_token_at is None or record.last_token_at is None or record.num_output_tokens < 2:
+            return
+        seconds = record.last_token_at - record.first_token_at
+        self._token_time.labels(*labels).observe(seconds / (record.num_output_tokens - 1))
 
     def _counter(self, name: str, documentation: str, *labels: str) -> Counter:
         return Counter(_PREFIX + name, documentation, ("model_name", "dialect", *labels), registry=self._registry)

@@ -10,7 +10,7 @@ import functools
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +49,26 @@ def prepare_grammar(grammar: Grammar) -> Grammar:
         return replace(_prepare(grammar), name=grammar.name)
     except _Broken as error:
         raise InvalidGrammar(grammar.name, grammar.kind.value, str(error)) from None
+
+
+def check_allowed(grammar: Grammar, tokens: Iterable[bytes], ends: bool) -> None:
+    """Checks that a text can begin with one of the tokens, or be empty where it `ends`: where a stop token is allowed.
+
+    Args:
+        grammar: what `prepare_grammar` gives; its kind is that of the client's demand, for the message.
+        tokens: the bytes of every allowed token.
+
+    Raises:
+        InvalidGrammar: it cannot. What contradicts only later is found while the text is generated.
+    """
+    from llguidance import LLMatcher
+
+    matcher = LLMatcher(_bytes(), grammar.text, log_level=0)
+    if ends and matcher.is_accepting():
+        return
+    if not any(token and matcher.validate_tokens(list(token)) == len(token) for token in tokens):
+        reason = "none of the allowed tokens can begin a text of it."
+        raise InvalidGrammar(grammar.name, grammar.kind.value, reason)
 
 
 class _Broken(Exception):

@@ -5,6 +5,7 @@ Source: OpenAI API reference, "Create chat completion" and "Create completion", 
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -34,6 +35,8 @@ from portico.dialects.tools import decode_tools
 
 _MAX_PROMPTS = 1024
 _COMPLETION_MAX_TOKENS = 16
+_SERVICE_TIER = "default"
+_NAME = re.compile(r"[A-Za-z0-9._:-]{1,128}\Z")
 
 _kind_decoder = msgspec.json.Decoder(Kind)
 
@@ -90,7 +93,7 @@ def decode_chat(raw: RawRequest, profile: Profile) -> Exchange:
     request = _request(raw, profile, chat, decode_grammar(fields), (prompt,), max_tokens, output)
     return ChatExchange(
         request=replace(request, sampling=toolbox.constrain(request.sampling)),
-        envelope=Envelope(f"chatcmpl-{raw.request_id}", int(raw.received_at)),
+        envelope=_envelope("chatcmpl", raw, chat),
         layout=layout,
         echo=last.content if repeats else "",
         shows_reasoning=wire.or_default(chat.include_reasoning, True),
@@ -124,7 +127,7 @@ def decode_completion(raw: RawRequest, profile: Profile) -> Exchange:
     output = _output(completion, best_of, drawn_logprobs, max(asked, default=None), _echoes_tokens(completion, prompts))
     return CompletionExchange(
         request=_request(raw, profile, completion, decode_grammar(fields), prompts, max_tokens, output),
-        envelope=Envelope(f"cmpl-{raw.request_id}", int(raw.received_at)),
+        envelope=_envelope("cmpl", raw, completion),
         layout=_layout(completion),
         num_choices=num_choices,
         logprobs=logprobs,
@@ -155,6 +158,18 @@ def _request(
         output=output,
         stream=fields.stream or False,
     )
+
+
+def _envelope(prefix: str, raw: RawRequest, fields: SamplingFields) -> Envelope:
+    """The head of the answer, named as the client wants it: by the header first, as open servers do."""
+    if fields.request_id is not None and not _NAME.match(fields.request_id):
+        raise InvalidParameter(
+            "request_id", "`request_id` must be 1 to 128 letters, digits, dots, colons, underscores and dashes."
+        )
+    header = raw.headers.get("x-request-id", "")
+    name = header if _NAME.match(header) else fields.request_id or raw.request_id
+    tier = None if fields.service_tier is None else _SERVICE_TIER
+    return Envelope(f"{prefix}-{name}", int(raw.received_at), tier)
 
 
 def _with_effort(prompt: ChatPrompt, effort: str | None) -> ChatPrompt:

@@ -18,19 +18,25 @@ _FINISH_REASONS = {FinishReason.STOP: "stop", FinishReason.LENGTH: "length", Fin
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """What is the same in every chunk of an answer; `created` is Unix time."""
+    """What is the same in every chunk of an answer.
+
+    `created` is Unix time; `service_tier` is the one that answers, told to who asks for one.
+    """
 
     id: str
     created: int
+    service_tier: str | None = None
 
     def fields(self, kind: str, model: str) -> dict[str, Any]:
         """The head of an answer or a chunk."""
+        tier = {} if self.service_tier is None else {"service_tier": self.service_tier}
         return {
             "id": self.id,
             "object": kind,
             "created": self.created,
             "model": model,
             "system_fingerprint": _fingerprint(model),
+            **tier,
         }
 
 

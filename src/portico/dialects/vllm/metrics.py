@@ -27,6 +27,12 @@ METRIC_ALIASES = (
     _same("inter_token_latency_seconds"),
     _same("e2e_request_latency_seconds"),
     _same("request_queue_time_seconds"),
+    _same("request_prefill_time_seconds"),
+    _same("request_decode_time_seconds"),
+    _same("request_inference_time_seconds"),
+    _same("request_time_per_output_token_seconds"),
+    MetricAlias("prompt_tokens", "vllm:prefix_cache_queries", _MODEL),
+    MetricAlias("prompt_tokens_cached", "vllm:prefix_cache_hits", _MODEL),
     _same("request_prompt_tokens"),
     _same("request_generation_tokens"),
 )

@@ -26,10 +26,11 @@ _PROMPT: tuple[Entry, ...] = (
 _ADDED = (
     *added("top_k", "min_p", "presence_penalty", "frequency_penalty", "repetition_penalty", "logit_bias", "seed"),
     *added("stop", "stop_token_ids", "include_stop_str_in_output", "ignore_eos", "skip_special_tokens", "cache_salt"),
-    *added("structured_outputs", "priority", "session_id", "request_id", "vllm_xargs", "watermarking"),
+    *added("structured_outputs", "priority", "session_id", "vllm_xargs", "watermarking"),
     *added("kv_transfer_params", "ec_transfer_params", "mm_payload", "return_mm_kwargs"),
     honoured("include_reasoning", "absent: true; with false the answer has no items of reasoning"),
     neutral("enable_response_messages", "the prompt is not told; send it to /tokenize.", False),
+    refused("request_id", "answers are named by the server."),
     refused("previous_input_messages", "send the whole conversation in `input`."),
     refused("mm_processor_kwargs", "messages are text."),
     refused("media_io_kwargs", "messages are text."),
@@ -53,7 +54,7 @@ RESPONSE = Ledger(
         neutral("stream_options", "events are not padded.", {}, {"include_obfuscation": False}),
         neutral("store", _NO_STORE, False),
         neutral("background", "answers are given at once.", False),
-        neutral("service_tier", "there is one tier.", "auto", "default"),
+        honoured("service_tier", "there is one, `default`, as every answer says"),
         honoured("include", "`message.output_text.logprobs`; `reasoning.encrypted_content` changes nothing"),
         honoured(
             "top_logprobs", "0 up to the server's limit of 20; more than 0 with the `include` of log-probabilities"
