@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers.utils.chat_template_utils import render_jinja_template
 
 from portico.core.errors import InvalidParameter
 from portico.core.request import ChatPrompt, Message
@@ -96,6 +98,98 @@ def test_a_checkpoint_may_have_no_template(tmp_path: Path) -> None:
 def test_a_template_that_refuses_is_the_clients_error(source: str) -> None:
     with pytest.raises(InvalidParameter, match="chat template refuses"):
         ChatTemplate(source, {}).render(chat(user("x")))
+
+
+HOSTILE = {
+    "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}": "more than 2 seconds",
+    "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(60) }}": "more than 2 seconds",
+    "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}": "recursion",
+    "{{ 'x' * 99999999999 }}": "more than 67108864 characters",
+    "{{ 99999999999 * [1] }}": "more than 67108864 characters",
+    "{{ 'x' | center(99999999999999) }}": "refuses",
+    "{% set n = namespace(x='xx') %}{% for i in range(99) %}{% set n.x = n.x + n.x %}{% endfor %}": "67108864 char",
+    "{% set n = namespace(x='xx') %}{% for i in range(99) %}{% set n.x = n.x ~ n.x %}{% endfor %}": "67108864 char",
+    "{% set n = namespace(x='xx') %}{% for i in range(99) %}{% set x %}{{ n.x }}{{ n.x }}{% endset %}{% set n.x = x %}"
+    "{% endfor %}": "more than 67108864",
+    "{{ 9 ** (9 ** 9) }}": "4096 bits",
+    "{{ ''.__class__.__base__.__subclasses__() }}": "refuses",
+    "{{ cycler.__init__.__globals__.os.system('true') }}": "refuses",
+    "{{ ('%99999999999d' % 1) | length }}": "refuses",
+    "{{ messages | dictsort }}": "refuses",
+}
+
+
+@pytest.mark.parametrize("marks_own", [False, True])
+@pytest.mark.parametrize("source", HOSTILE)
+def test_a_checkpoints_hostile_template_is_stopped(source: str, marks_own: bool) -> None:
+    started_at = time.thread_time()
+    with pytest.raises(InvalidParameter, match=HOSTILE[source]):
+        ChatTemplate(source, {}, marks_own).render(chat(user("x")))
+    assert time.thread_time() - started_at < 4
+
+
+@pytest.mark.parametrize(
+    "value", [99999999999, -1, 1e308, "x" * 99999, ["x"] * 99999, {"a": {"b": None}}, None, True, 10**4000]
+)
+@pytest.mark.parametrize("marks_own", [False, True])
+def test_arguments_of_any_kind_do_no_harm(value: Any, marks_own: bool) -> None:
+    source = (
+        "{% for i in range(n) %}x{% endfor %}|{% for i in n %}{{ ' ' * n }}{% endfor %}|{{ n.x.y }}|{{ n + 1 }}|"
+        "{{ n ** n }}|{{ {'a': [1]} | tojson(indent=n) | length }}|{{ 'x'.split(n) }}|{{ 'abc'[n:] }}|{{ 'x' ~ n }}"
+    )
+    for part in source.split("|{"):
+        try:
+            text = ChatTemplate(part if part.startswith("{") else "{" + part, {}, marks_own).render(
+                chat(user("x"), template_arguments={"n": value})
+            )
+        except InvalidParameter:
+            continue
+        assert len(text) < 10_000_000
+
+
+def test_a_template_for_tools_is_taken_where_there_are_any(tmp_path: Path) -> None:
+    templates = [{"name": "tool_use", "template": "{{ tools|length }} tools"}, {"name": "default", "template": "none"}]
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": templates}))
+    template = ChatTemplate.load(tmp_path, None)
+    assert template is not None
+    assert template.takes_tools
+    assert template.render(chat(user("x"))) == "none"
+    assert template.render(chat(user("x"), tools=({"type": "function"},))) == "1 tools"
+    assert template.source == "{{ tools|length }} tools\nnone"
+
+
+def test_templates_in_files_go_before_those_of_the_configuration(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": "configuration"}))
+    (tmp_path / "chat_template.jinja").write_text("file")
+    further = tmp_path / "additional_chat_templates"
+    further.mkdir()
+    (further / "tool_use.jinja").write_text("{{ tools[0].type }}")
+    (further / "rag.jinja").write_text("{{ documents }}")
+    template = ChatTemplate.load(tmp_path, None)
+    assert template is not None
+    assert template.render(chat(user("x"))) == "file"
+    assert template.render(chat(user("x"), tools=({"type": "function"},))) == "function"
+
+
+def test_named_templates_without_a_default_are_refused(tmp_path: Path) -> None:
+    templates = [{"name": "tool_use", "template": ""}, {"name": "rag", "template": ""}]
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": templates}))
+    with pytest.raises(ChatTemplateLoadError, match="tool_use, rag, but none named default"):
+        ChatTemplate.load(tmp_path, None)
+
+
+@pytest.mark.parametrize("marks_own", [False, True])
+def test_templates_may_use_what_transformers_gives_them(marks_own: bool) -> None:
+    source = (
+        "{% for m in messages %}{% if loop.first %}{% continue %}{% endif %}{% generation %}{{ m.content }}"
+        "{% endgeneration %}{% break %}{% endfor %}"
+        "{{ {'b': 'ä', 'a': 1} | tojson(sort_keys=true, ensure_ascii=true, separators=(',', ':')) }}"
+    )
+    turns = (user("x"), user("y"), user("z"))
+    text = ChatTemplate(source, {}, marks_own).render(chat(*turns))
+    messages = [{"role": each.role, "content": each.content} for each in turns]
+    expected = render_jinja_template([messages], chat_template=source)[0][0]
+    assert text == expected == 'y{"a":1,"b":"\\u00e4"}'
 
 
 def test_broken_templates_are_one_sentence(tmp_path: Path) -> None:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import jinja2
 from jinja2 import meta
-from jinja2.ext import loopcontrols
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from portico.core.errors import InvalidParameter, UnsupportedParameter
 from portico.core.request import ChatPrompt
 from portico.text.family_templates import family_template
+from portico.text.template_environment import TemplateEnvironment
 from portico.text.template_text import MarkingEnvironment, TemplateText
 
 # Variables of every template that a client's arguments must not replace.
@@ -24,6 +22,18 @@ _RESERVED = frozenset(
 )
 # Stands behind the content of a message that is to be continued, so that the prompt can be cut there.
 _MARK = "\ue000continue\ue000"
+_DEFAULT, _FOR_TOOLS = "default", "tool_use"
+# What a template runs into with a conversation that it is not made for.
+_FAILURES = (
+    jinja2.TemplateError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    ArithmeticError,
+    LookupError,
+    RecursionError,
+    MemoryError,
+)
 
 
 class ChatTemplateLoadError(Exception):
@@ -31,62 +41,68 @@ class ChatTemplateLoadError(Exception):
 
 
 class ChatTemplate:
-    """A compiled template.
+    """The compiled template of a model, or several by their names, of which `tool_use` is for requests with tools.
 
     Attributes:
-        source: what it was compiled from.
+        source: what was compiled.
         special_tokens: the names it may use, such as `eos_token`.
         takes_tools: whether it reads descriptions of tools at all.
         marks_own: prompts are `TemplateText` that knows what the template wrote by itself.
     """
 
-    def __init__(self, source: str, special_tokens: Mapping[str, str], marks_own: bool = False) -> None:
-        environment_class = MarkingEnvironment if marks_own else ImmutableSandboxedEnvironment
-        environment = environment_class(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
-        environment.filters["tojson"] = _to_json
-        environment.globals["raise_exception"] = _refuse
-        environment.globals["strftime_now"] = _format_now
-        self.source = source
+    def __init__(
+        self, sources: str | Mapping[str, str], special_tokens: Mapping[str, str], marks_own: bool = False
+    ) -> None:
+        named = {_DEFAULT: sources} if isinstance(sources, str) else sources
+        self._environment = MarkingEnvironment() if marks_own else TemplateEnvironment()
+        self.source = "\n".join(named.values())
         self.special_tokens: Mapping[str, str] = dict(special_tokens)
         self.marks_own = marks_own
         own_tokens = {name: TemplateText.of_template(text) for name, text in special_tokens.items()}
         self._constants = {**(own_tokens if marks_own else special_tokens), "content_is_literal": marks_own}
-        self._reserved = _RESERVED | environment.globals.keys() | self._constants.keys()
-        try:
-            self._template = environment.from_string(source)
-            self.takes_tools = "tools" in meta.find_undeclared_variables(environment.parse(source))
-        except jinja2.TemplateError as error:
-            raise ChatTemplateLoadError(f"the chat template is not valid Jinja: {error}") from error
+        self._reserved = _RESERVED | self._environment.globals.keys() | self._constants.keys()
+        if _DEFAULT not in named:
+            raise ChatTemplateLoadError(f"there are chat templates {', '.join(named)}, but none named {_DEFAULT}")
+        self._default = self._compile(named[_DEFAULT])
+        self._for_tools = self._compile(named[_FOR_TOOLS]) if _FOR_TOOLS in named else self._default
+        self.takes_tools = "tools" in self._variables(named.get(_FOR_TOOLS, named[_DEFAULT]))
 
     @classmethod
     def load(cls, checkpoint: Path, override: Path | None, marks_own: bool = False) -> ChatTemplate | None:
         """The template in `override`, in chat_template.jinja, in tokenizer_config.json, or that of the family.
 
-        None if there is none of them.
+        In files beside chat_template.jinja and in tokenizer_config.json there may be several. None if there is none.
 
         Raises:
             ChatTemplateLoadError: a file is missing or broken.
         """
         config = _read_tokenizer_config(checkpoint)
         special_tokens = _special_tokens(config)
-        path = override or checkpoint / "chat_template.jinja"
-        if override is not None and not override.is_file():
-            raise ChatTemplateLoadError(f"there is no chat template {override}")
-        if path.is_file():
-            return cls(path.read_text(encoding="utf-8"), special_tokens, marks_own)
-        source = config.get("chat_template")
-        if isinstance(source, list):
-            source = {each["name"]: each["template"] for each in source}.get("default")
-        source = source or family_template(checkpoint)
-        return None if source is None else cls(source, special_tokens, marks_own)
+        if override is not None:
+            if not override.is_file():
+                raise ChatTemplateLoadError(f"there is no chat template {override}")
+            return cls(_read_template(override), special_tokens, marks_own)
+        sources = _read_templates(checkpoint) or config.get("chat_template") or family_template(checkpoint)
+        if isinstance(sources, list):
+            sources = {each["name"]: each["template"] for each in sources}
+        return None if sources is None else cls(sources, special_tokens, marks_own)
+
+    def _compile(self, source: str) -> jinja2.Template:
+        try:
+            return self._environment.from_string(source)
+        except jinja2.TemplateError as error:
+            raise ChatTemplateLoadError(f"the chat template is not valid Jinja: {error}") from error
+
+    def _variables(self, source: str) -> set[str]:
+        return meta.find_undeclared_variables(self._environment.parse(source))
 
     def render(self, prompt: ChatPrompt) -> str:
         """The prompt of a conversation.
 
         Raises:
             UnsupportedParameter: tools, and the template writes none.
-            InvalidParameter: the template refuses the conversation, an argument has a name that is taken, or the
-                content of a message to be continued is not in the prompt.
+            InvalidParameter: the template refuses the conversation or takes too long for it, an argument has a name
+                that is taken, or the content of a message to be continued is not in the prompt.
         """
         if prompt.tools and not self.takes_tools:
             raise UnsupportedParameter("tools", "`tools` cannot be used: the model's chat template does not take any.")
@@ -97,15 +113,17 @@ class ChatTemplate:
         if prompt.continue_final_message:
             turns[-1]["content"] += _MARK
         variables = {**self._constants, **prompt.template_arguments}
+        template = self._for_tools if prompt.tools else self._default
+        self._environment.start_clock()
         try:
-            text = self._template.render(
+            text = template.render(
                 messages=turns,
                 tools=list(prompt.tools) or None,
                 add_generation_prompt=prompt.add_generation_prompt,
                 continue_final_message=prompt.continue_final_message,
                 **variables,
             )
-        except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError, RecursionError) as error:
+        except _FAILURES as error:
             message = f"The model's chat template refuses these messages: {error}."
             raise InvalidParameter("messages", message) from error
         return _cut(text) if prompt.continue_final_message else text
@@ -119,6 +137,20 @@ def _cut(text: str) -> str:
             "The final message cannot be continued: the model's chat template does not write its content as it is.",
         )
     return before
+
+
+def _read_templates(checkpoint: Path) -> dict[str, str]:
+    """The templates that a checkpoint has in files of their own."""
+    further = (checkpoint / "additional_chat_templates").glob("*.jinja")
+    paths = {path.stem: path for path in sorted(further)} | {_DEFAULT: checkpoint / "chat_template.jinja"}
+    return {name: _read_template(path) for name, path in paths.items() if path.is_file()}
+
+
+def _read_template(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ChatTemplateLoadError(f"the chat template {path} cannot be read: {error}") from error
 
 
 def _read_tokenizer_config(checkpoint: Path) -> dict[str, Any]:
@@ -137,15 +169,3 @@ def _special_tokens(config: Mapping[str, Any]) -> dict[str, str]:
     tokens = {name: value for name, value in config.items() if name.endswith("_token")}
     texts = {name: value["content"] if isinstance(value, dict) else value for name, value in tokens.items()}
     return {name: text for name, text in texts.items() if isinstance(text, str) and text}
-
-
-def _to_json(value: Any, indent: int | None = None) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=indent)
-
-
-def _refuse(message: str) -> NoReturn:
-    raise jinja2.TemplateError(message)
-
-
-def _format_now(pattern: str) -> str:
-    return datetime.datetime.now().strftime(pattern)

@@ -11,11 +11,11 @@ from itertools import accumulate
 from typing import Any, SupportsIndex
 
 from jinja2 import nodes, pass_eval_context
-from jinja2.compiler import CodeGenerator, Frame
+from jinja2.compiler import Frame
 from jinja2.filters import do_join
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from portico.core.tokens import Spans
+from portico.text.template_environment import BoundedGenerator, TemplateEnvironment, check_size
 
 
 class TemplateText(str):
@@ -163,7 +163,7 @@ def join(parts: Iterable[str]) -> str:
             else:
                 own.append((place + start, place + end))
         place += len(part)
-    text = "".join(found)
+    text = check_size("".join(found))
     return TemplateText(text, tuple(own)) if own else text
 
 
@@ -174,7 +174,7 @@ def _between(separator: str, parts: Iterable[str]) -> Iterator[str]:
         yield part
 
 
-class _MarkingGenerator(CodeGenerator):
+class _MarkingGenerator(BoundedGenerator):
     """Writes templates whose string constants are marked as theirs."""
 
     def visit_Const(self, node: nodes.Const, frame: Frame) -> None:  # noqa: N802
@@ -186,14 +186,6 @@ class _MarkingGenerator(CodeGenerator):
 
     def visit_TemplateData(self, node: nodes.TemplateData, frame: Frame) -> None:  # noqa: N802
         self.write(self._mark(node.data))
-
-    def visit_Concat(self, node: nodes.Concat, frame: Frame) -> None:  # noqa: N802
-        self.write("environment.concat((")
-        for each in node.nodes:
-            self.write("str(")
-            self.visit(each, frame)
-            self.write("), ")
-        self.write("))")
 
     def _output_const_repr(self, group: Iterable[Any]) -> str:
         return self._mark("".join(map(str, group)))
@@ -209,14 +201,14 @@ def _join(context: nodes.EvalContext, value: Any, d: str = "", attribute: str | 
     return joined
 
 
-class MarkingEnvironment(ImmutableSandboxedEnvironment):
-    """A sandbox in which what a template writes is `TemplateText`."""
+class MarkingEnvironment(TemplateEnvironment):
+    """An environment in which what a template writes is `TemplateText`."""
 
     code_generator_class = _MarkingGenerator
     concat = staticmethod(join)
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(self) -> None:
+        super().__init__()
         self.own_texts: list[TemplateText] = []
         self.filters["join"] = _join
 
