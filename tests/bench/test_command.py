@@ -163,12 +163,17 @@ async def test_the_front_end_alone(checkpoint: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(frontend, "STREAMS", (1, 4))
     monkeypatch.setattr(frontend, "_NUM_TOKENS", 300)
     output = io.StringIO()
-    config = settings(cache_dir=str(checkpoint.parent))
+    config = settings(cache_dir=str(checkpoint.parent), rounds=1, profile=True)
     assert await run_bench("frontend", config, (), output, io.StringIO()) == 0
-    assert [line.split()[:2] for line in output.getvalue().splitlines()[2:4]] == [["1", "0"], ["4", "0"]]
+    table, _, profile = output.getvalue().partition("Yardstick")
+    rows = [line.split() for line in table.splitlines()[2:]]
+    assert [row[:2] for row in rows] == [["1", "0"], ["4", "0"], ["4,", "engine"]]
+    assert [row[2] for row in rows[:2]] == ["1.0", "1.0"]
+    assert "portico/web" in profile
+    assert "portico/dialects: ChunkWriter.text" in profile
 
 
 def test_the_front_end_table_names_its_yardstick() -> None:
-    point = FrontendPoint(4, replace(EMPTY, cpu_seconds=0.0), replace(EMPTY, cpu_seconds=0.0))
+    point = FrontendPoint(4, False, 1.0, (replace(EMPTY, cpu_seconds=0.0),), (replace(EMPTY, cpu_seconds=0.0),))
     assert "112,000 tokens/s" in render_frontend([point])
     assert frontend_to_json(point)["num_streams"] == 4

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from portico.bench.config import BenchConfig
-from portico.bench.frontend import frontend_to_json, render_frontend, run_frontend
+from portico.bench.frontend import frontend_to_json, profile_frontend, render_frontend, run_frontend
 from portico.bench.limits import MachineLimits, ModelLimits, measure_limits
 from portico.bench.plot import render_plot
 from portico.bench.random_checkpoint import find_or_make_checkpoint
@@ -80,9 +80,13 @@ class _Bench:
             raise ValueError("The cost of the front end is measured on a server that is started; leave out --base-url.")
         with tempfile.TemporaryDirectory() as folder:
             log = Path(folder) / "server.log"
-            points = await run_frontend(self._config, self._shape, self._checkpoint(), self._flags, log, self._progress)
+            given = (self._config, self._shape, self._checkpoint(), self._flags, log, self._progress)
+            points = await run_frontend(*given)
+            profile = await profile_frontend(*given) if self._config.profile else None
         self._write(render_frontend(points), {"frontend": [frontend_to_json(point) for point in points]})
-        return int(any(point.long.summary.num_failed + point.short.summary.num_failed for point in points))
+        if profile is not None:
+            self._output.write(f"\n{profile.render()}\n")
+        return int(any(point.num_failed for point in points))
 
     async def _own_points(self, machine: MachineLimits | None) -> list[LoadPoint]:
         checkpoint = await asyncio.to_thread(self._checkpoint)

@@ -45,6 +45,8 @@ class BenchConfig:
     n: int = option(1, "choices of each request", metavar="N")
     seed: int = option(0, "of prompts, lengths, arrivals and weights")
     warmup: int = option(2, "requests before each load point that are not counted", metavar="N")
+    rounds: int = option(3, "times that frontend measures each load; figures are medians", metavar="N")
+    profile: bool = option(False, "show where the front end's time goes (frontend)")
     timeout: float = option(600.0, "time after which a request has failed", metavar="SECONDS")
     num_threads: int | None = option(
         None, "threads that the machine's limits are measured with; without it all cores", metavar="N"
@@ -55,7 +57,7 @@ class BenchConfig:
     plot: str | None = option(None, "SVG file that latency against throughput is drawn in", metavar="FILE")
 
     def __post_init__(self) -> None:
-        for name in ("num_requests", "n", "num_threads", "vocab_size"):
+        for name in ("num_requests", "n", "num_threads", "rounds", "vocab_size"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} is at least 1, not {value}.")

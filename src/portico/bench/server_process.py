@@ -20,6 +20,7 @@ _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 _POLL_INTERVAL = 0.1
 _STOP_TIMEOUT = 20
 _SHOWN_LOG = 2000
+PORTICO = ("-m", "portico")
 
 
 class ServerStartFailed(Exception):
@@ -78,11 +79,13 @@ async def run_server(
 
 
 @asynccontextmanager
-async def run_portico(checkpoint: Path, flags: Sequence[str], log: Path) -> AsyncIterator[ServerProcess]:
-    """Serves a checkpoint with `portico serve` on a free port."""
+async def run_portico(
+    checkpoint: Path, flags: Sequence[str], log: Path, launcher: Sequence[str] = PORTICO
+) -> AsyncIterator[ServerProcess]:
+    """Serves a checkpoint with `portico serve` on a free port; `launcher` are the arguments of Python that run it."""
     port = free_port()
     own_flags = ["--port", str(port), "--grpc-port", "0"]
-    command = [sys.executable, "-m", "portico", "serve", str(checkpoint), *own_flags, *flags]
+    command = [sys.executable, *launcher, "serve", str(checkpoint), *own_flags, *flags]
     async with run_server(command, f"http://127.0.0.1:{port}", log) as server:
         yield server
 

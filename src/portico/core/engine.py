@@ -48,7 +48,8 @@ class TokenJob:
     owner: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+# Made for every token, as `TokensGenerated` is: a frozen one takes four times as long to make.
+@dataclass(slots=True)
 class TokenLogprobs:
     """Natural log-probabilities of one place: of the token that stands there, and of the best ones, best first.
 
@@ -74,7 +75,6 @@ class PromptPrefilled:
     prefill_seconds: float = field(default=0.0, compare=False)
 
 
-# Made for every token, and a frozen one takes four times as long to make.
 @dataclass(slots=True)
 class TokensGenerated:
     """New tokens of sequence `index`; `logprobs` is parallel to `token_ids` or empty. It is never changed."""

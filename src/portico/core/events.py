@@ -1,4 +1,7 @@
-"""What happens to a request, as a stream of events, and the result they fold into."""
+"""What happens to a request, as a stream of events, and the result they fold into.
+
+Nothing of it is ever changed. What is made for every token is not frozen all the same: that takes four times as long.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ class FinishReason(enum.Enum):
     ABORT = "abort"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Alternative:
     """A token that could have stood in a place; `raw` are its own bytes, `text` these decoded alone."""
 
@@ -26,7 +29,7 @@ class Alternative:
     special: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Token:
     """One token of a prompt or an output.
 
@@ -100,10 +103,9 @@ class Apart:
     num_reasoning_tokens: int
 
 
-# Made for every token, and a frozen one takes four times as long to make.
 @dataclass(slots=True)
 class Delta:
-    """New output of one choice. It is never changed.
+    """New output of one choice.
 
     `text` is what a reader may see now: it can lag behind the tokens while a character is incomplete, or a stop string
     or markup is possible. `tokens` is filled when `OutputOptions.token_details` was asked for.

@@ -26,15 +26,12 @@ class TokenReader:
         """A token whose place in the text reads `text`; a control token reads as it is written."""
         raw = self._tokenizer.raw(token_id)
         special = token_id in self._tokenizer.special_ids
-        return Token(
-            id=token_id,
-            text=raw.decode("utf-8", "replace") if special else text,
-            raw=raw,
-            special=special,
-            logprob=None if logprobs is None else logprobs.logprob,
-            alternatives=() if logprobs is None else tuple(map(self._describe_alternative, logprobs.best)),
-            rank=None if logprobs is None else logprobs.rank,
-        )
+        if special:
+            text = raw.decode("utf-8", "replace")
+        if logprobs is None:
+            return Token(token_id, text, raw, special, None, ())
+        alternatives = tuple(map(self._describe_alternative, logprobs.best)) if logprobs.best else ()
+        return Token(token_id, text, raw, special, logprobs.logprob, alternatives, logprobs.rank)
 
     def _describe_alternative(self, best: tuple[int, float]) -> Alternative:
         token_id, logprob = best

@@ -68,7 +68,8 @@ class NativeStream:
                     self._num_tokens += len(event.token_ids)
                     pieces.append(event)
                 case Finished():
-                    return self._finish(pieces, event)
+                    first = _first_of_last(pieces)
+                    return b"".join(map(_frame, pieces[:first])) + self._finish(pieces[first:], event)
         return b"".join(map(_frame, pieces))
 
     def close(self) -> bytes:
@@ -93,6 +94,11 @@ class NativeStream:
             token=StreamToken([token_id for piece in pieces for token_id in piece.token_ids], None),
         )
         return wire.sse(wire.encode_json(last))
+
+
+def _first_of_last(pieces: Sequence[Delta]) -> int:
+    """Where the last tokens begin, behind which only text that was held back follows; several steps may have come."""
+    return max((position for position, piece in enumerate(pieces) if piece.token_ids), default=0)
 
 
 def _frame(piece: Delta) -> bytes:

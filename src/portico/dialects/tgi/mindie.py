@@ -79,8 +79,9 @@ class MindieStream:
                     self._num_tokens += len(event.token_ids)
                     pieces.append(event)
                 case Finished():
-                    frames = self._finish(_joined(pieces), event)
-                    pieces = []
+                    first = _first_of_last(pieces)
+                    frames = self._finish(_joined(pieces[first:]), event)
+                    del pieces[first:]
         return b"".join(self._frame(piece.token_ids, piece.text, None, None) for piece in pieces) + frames
 
     def close(self) -> bytes:
@@ -109,6 +110,11 @@ class MindieStream:
     ) -> bytes:
         token = {"id": token_ids, "text": text, "logprob": None, "special": None}
         return wire.sse(wire.encode_json({"token": token, "generated_text": whole, "details": details}))
+
+
+def _first_of_last(pieces: Sequence[Delta]) -> int:
+    """Where the last tokens begin, behind which only text that was held back follows; several steps may have come."""
+    return max((position for position, piece in enumerate(pieces) if piece.token_ids), default=0)
 
 
 def _joined(pieces: Sequence[Delta]) -> Delta:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from portico.dialects import wire
-from portico.dialects.triton.outputs import build_outputs
+from portico.dialects.triton.outputs import output_values
 from portico.dialects.triton.profile import Profile
 from portico.dialects.triton.responses import Part, PieceReader, Response, ResponseReader, WholeReader
 
@@ -44,8 +44,8 @@ class Layout:
 def encode(layout: Layout, response: Response) -> bytes:
     """One response: its keys in alphabetical order, and a list per output only when it has several elements."""
     values: dict[str, Any] = {"model_name": response.model, "model_version": layout.model_version}
-    for tensor in build_outputs(layout.outputs, response.num_input_tokens, response.parts):
-        values[tensor.name] = _unwrap(tensor.values)
+    for name in layout.outputs:
+        values[name] = _unwrap(output_values(name, response.num_input_tokens, response.parts))
     if layout.id:
         values["id"] = layout.id
     if layout.details:

@@ -43,6 +43,7 @@ ENSEMBLE_OUTPUTS = (
 )
 ALL_OUTPUTS = {spec.name: spec for spec in (*OUTPUTS, *ENSEMBLE_OUTPUTS)}
 
+_MATRICES = frozenset({"output_log_probs"})
 _VALUES: dict[str, Callable[[Part], Any]] = {
     TEXT_OUTPUT: lambda part: part.text,
     "finish_reason": lambda part: part.reason.value if part.reason else UNFINISHED,
@@ -55,24 +56,27 @@ _VALUES: dict[str, Callable[[Part], Any]] = {
 
 def build_outputs(names: Iterable[str], num_input_tokens: int, parts: Sequence[Part]) -> list[Tensor]:
     """The named outputs of one response, with one element per choice in most of them."""
-    return [_build(ALL_OUTPUTS[name], num_input_tokens, parts) for name in names]
+    tensors = []
+    for name in names:
+        values = output_values(name, num_input_tokens, parts)
+        shape = (len(parts), len(values) // len(parts)) if name in _MATRICES else (len(values),)
+        tensors.append(Tensor(name, ALL_OUTPUTS[name].datatype, shape, values))
+    return tensors
 
 
-def _build(spec: OutputSpec, num_input_tokens: int, parts: Sequence[Part]) -> Tensor:
-    if spec.name == "num_input_tokens":
-        return Tensor(spec.name, spec.datatype, (1,), (num_input_tokens,))
-    if spec.name == "output_log_probs":
-        return _build_matrix(spec, parts)
-    values = tuple(_VALUES[spec.name](part) for part in parts)
-    return Tensor(spec.name, spec.datatype, (len(values),), values)
+def output_values(name: str, num_input_tokens: int, parts: Sequence[Part]) -> tuple[Any, ...]:
+    """The elements of one output of one response."""
+    if name == "num_input_tokens":
+        return (num_input_tokens,)
+    if name in _MATRICES:
+        return _pad([[token.logprob or 0.0 for token in part.tokens] for part in parts])
+    return tuple(map(_VALUES[name], parts))
 
 
-def _build_matrix(spec: OutputSpec, parts: Sequence[Part]) -> Tensor:
+def _pad(rows: Sequence[Sequence[float]]) -> tuple[float, ...]:
     """A row per choice; shorter rows end in zeros, as the ensembles' do."""
-    width = max(len(part.tokens) for part in parts)
-    rows = [[token.logprob or 0.0 for token in part.tokens] for part in parts]
-    values = tuple(value for row in rows for value in (*row, *[0.0] * (width - len(row))))
-    return Tensor(spec.name, spec.datatype, (len(parts), width), values)
+    width = max(map(len, rows))
+    return tuple(value for row in rows for value in (*row, *[0.0] * (width - len(row))))
 
 
 def _describe_tokens(tokens: Sequence[Token]) -> str:
