@@ -68,4 +68,6 @@ def test_the_client_is_told_not_to_buffer() -> None:
     exchange = decode(load_dialect("openai"), "/v1/completions", b'{"prompt":"a","stream":true}')
     encoder = exchange.encoder()
     assert encoder.media_type == "text/event-stream"
+    # Readers of events skip comments.
+    assert encoder.keep_alive == b": keep-alive\n\n"
     assert encoder.headers == {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}

@@ -27,6 +27,7 @@ from portico.core.request import GenerationRequest
 from portico.dialects import wire
 from portico.dialects.openai.encode import (
     DONE,
+    KEEP_ALIVE,
     STREAM_HEADERS,
     ChunkWriter,
     Envelope,
@@ -106,7 +107,7 @@ class ChatEncoder:
     """Chunks: the role of every choice first, then its parts, an end per choice, and the usage if it is asked for."""
 
     media_type = "text/event-stream"
-    keep_alive = b""
+    keep_alive = KEEP_ALIVE
     headers: Mapping[str, str] = STREAM_HEADERS
 
     def __init__(self, exchange: ChatExchange) -> None:

@@ -26,6 +26,7 @@ from portico.core.request import GenerationRequest, TextPrompt
 from portico.dialects import wire
 from portico.dialects.openai.encode import (
     DONE,
+    KEEP_ALIVE,
     STREAM_HEADERS,
     ChunkWriter,
     Envelope,
@@ -130,7 +131,7 @@ class CompletionEncoder:
     """Chunks with the prompt first if it is echoed, then text, an end per choice, and the usage if it is asked for."""
 
     media_type = "text/event-stream"
-    keep_alive = b""
+    keep_alive = KEEP_ALIVE
     headers: Mapping[str, str] = STREAM_HEADERS
 
     def __init__(self, exchange: CompletionExchange) -> None:

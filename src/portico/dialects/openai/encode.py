@@ -13,6 +13,8 @@ from portico.dialects import wire
 # Proxies that buffer or cache would hold back what is streamed.
 STREAM_HEADERS: Mapping[str, str] = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 DONE = wire.sse(b"[DONE]")
+# A comment, which readers of events skip: a long prompt is evaluated without anything to say.
+KEEP_ALIVE = b": keep-alive\n\n"
 _FINISH_REASONS = {FinishReason.STOP: "stop", FinishReason.LENGTH: "length", FinishReason.ABORT: "length"}
 
 

@@ -96,10 +96,13 @@ CHAT = Ledger(
         honoured("service_tier", "there is one, `default`; the answer says that it was used, whichever was asked for"),
         neutral("modalities", "answers are text.", ["text"]),
         honoured("response_format", "enforced, in streams too"),
-        honoured("tools", "functions; `strict` ones are refused, and all of them where the chat template takes none"),
+        honoured(
+            "tools", "functions; `strict` needs a forced call; all are refused where the chat template takes none"
+        ),
         honoured(
             "tool_choice",
-            "`none` (the model is not told of tools), `auto`, or allowed tools with `auto`; a call cannot be forced",
+            "`none` (the model is not told of tools), `auto`, `required`, a function or allowed tools; a forced call "
+            "is the whole answer, one call with arguments of its schema",
         ),
         honoured("parallel_tool_calls", "with false the answer ends with its first call"),
         neutral("function_call", _NO_FUNCTIONS, "none"),

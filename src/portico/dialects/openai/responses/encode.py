@@ -25,7 +25,7 @@ from portico.core.events import (
 )
 from portico.core.request import GenerationRequest
 from portico.dialects import wire
-from portico.dialects.openai.encode import STREAM_HEADERS
+from portico.dialects.openai.encode import KEEP_ALIVE, STREAM_HEADERS
 from portico.dialects.openai.errors import error_fields
 from portico.dialects.openai.logprobs import response_logprobs
 from portico.dialects.openai.responses.items import Fields, Output
@@ -96,7 +96,7 @@ class ResponseEncoder:
     """The response's start, the events of its items, and its end."""
 
     media_type = "text/event-stream"
-    keep_alive = b""
+    keep_alive = KEEP_ALIVE
     headers: Mapping[str, str] = STREAM_HEADERS
 
     def __init__(self, head: Head, shows_reasoning: bool) -> None:

@@ -63,7 +63,7 @@ RESPONSE = Ledger(
         refused("background_options", "answers are given at once."),
         refused("context_management", "conversations are not edited."),
         refused("image", "answers are text."),
-        refused("max_tool_calls", "the server calls no tools by itself."),
+        neutral("max_tool_calls", "it limits tools that a server calls by itself, which this one does not"),
         refused("moderation", "answers are not moderated."),
         refused("prompt", "there are no stored prompts."),
         *_ADDED,
