@@ -40,6 +40,17 @@ def count_preparations() -> None:
     Preparation.prepare = counted  # type: ignore[method-assign]
 
 
+def log_prompts() -> None:
+    """A server that writes what it is asked."""
+    prepare = Preparation.prepare
+
+    def shown(self: Preparation, request: GenerationRequest, model: ModelInfo) -> list[TokenJob]:
+        print(request.prompts, flush=True)
+        return prepare(self, request, model)
+
+    Preparation.prepare = shown  # type: ignore[method-assign]
+
+
 def _run_worker(life: Callable[..., None]) -> Callable[[], None]:
     def put_in() -> None:
         process._main = life
@@ -61,6 +72,7 @@ def stall() -> None:
 
 FAULTS: dict[str, Callable[[], None]] = {
     "count-preparations": count_preparations,
+    "log-prompts": log_prompts,
     "stall": stall,
     "die": _run_worker(faulty_worker.die),
     "raise": _run_worker(faulty_worker.raise_error),

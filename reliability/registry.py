@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import chain
 
-from reliability import cancel, checkpoints, crash, limits, load, soak, stopping, upstream
+from reliability import access, cancel, checkpoints, crash, limits, load, soak, stopping, tenants, upstream
 from reliability.check import GROUPS, Check
 
-_MODULES = (load, soak, cancel, stopping, crash, limits, checkpoints, upstream)
+_MODULES = (load, soak, cancel, stopping, crash, limits, checkpoints, upstream, access, tenants)
 
 
 def all_checks() -> tuple[Check, ...]:
