@@ -16,7 +16,7 @@ from types import FrameType
 from portico.bench.report import render_table
 
 # Processor time between two samples, in seconds.
-_INTERVAL = 0.002
+_INTERVAL = 0.001
 _NUM_SHOWN = 25
 _PACKAGES = Path(__file__).parents[2]
 
