@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from portico.app import PRECEDENCE, build_dialects, build_rpc_dialects
+from portico.app import build_dialects, build_rpc_dialects, find_precedence
 from portico.config import ServerConfig
 from portico.core.dialect import Dialect
 from portico.core.ledger import Entry, Ledger, Treatment
@@ -78,8 +78,11 @@ def _describe_sharing(dialect: Dialect, method: str, path: str) -> str:
     default = next(each for each in build_dialects(ServerConfig()) if each.name == dialect.name)
     if (method, path) not in {(route.method, route.path) for route in default.routes}:
         return " (with `--profile tgi`)"
-    names = PRECEDENCE.get((method, path), ())
-    return f" (answered by {names[0]})" if dialect.name in names[1:] else ""
+    names = find_precedence("default").get((method, path), ())
+    if dialect.name not in names[1:]:
+        return ""
+    # The profiles that change who answers have the names of dialects.
+    return f" (with `--profile {dialect.name}`, else answered by {names[0]})"
 
 
 def _render_ledger(ledger: Ledger) -> list[str]:

@@ -53,18 +53,21 @@ from portico.web.shutdown import Drain, DrainingStopper
 
 EngineConfig = NativeConfig | ScriptedConfig
 
+_MODEL_PATH = "/v2/models/{model:path}"
 # Who answers where several dialects have a path that tells them nothing apart.
-PRECEDENCE: Mapping[tuple[str, str], Sequence[str]] = {
-    ("GET", "/health"): ("vllm", "tgi"),
+_PRECEDENCE: Mapping[tuple[str, str], Sequence[str]] = {
+    ("GET", "/health"): ("vllm", "tgi", "mindie"),
     ("GET", "/ping"): ("vllm", "tgi"),
-}
-_TGI_PRECEDENCE: Mapping[tuple[str, str], Sequence[str]] = {
-    ("GET", "/health"): ("tgi", "vllm"),
-    ("GET", "/ping"): ("tgi", "vllm"),
-    ("GET", "/v1/models"): ("tgi", "openai"),
-    ("POST", "/v1/chat/completions"): ("tgi", "openai"),
-    ("POST", "/v1/completions"): ("tgi", "openai"),
-    ("POST", "/invocations"): ("tgi", "openai"),
+    ("GET", "/v1/models"): ("openai", "tgi"),
+    ("POST", "/v1/chat/completions"): ("openai", "tgi"),
+    ("POST", "/v1/completions"): ("openai", "tgi"),
+    ("POST", "/invocations"): ("openai", "tgi"),
+    ("GET", "/v2"): ("triton", "mindie"),
+    ("GET", "/v2/health/live"): ("triton", "mindie"),
+    ("GET", "/v2/health/ready"): ("triton", "mindie"),
+    ("GET", _MODEL_PATH): ("triton", "mindie"),
+    ("GET", f"{_MODEL_PATH}/ready"): ("triton", "mindie"),
+    ("GET", f"{_MODEL_PATH}/config"): ("triton", "mindie"),
 }
 _TGI_PROFILES = {"strict": tgi.STRICT, "improved": tgi.IMPROVED}
 
@@ -90,8 +93,8 @@ def build_dialects(
 
 
 def find_precedence(profile: str) -> Mapping[tuple[str, str], Sequence[str]]:
-    """Who answers where several dialects have a path, in the flavour of a profile."""
-    return _TGI_PRECEDENCE if profile == "tgi" else PRECEDENCE
+    """Who answers where several dialects have a path: first the one that the profile is named after."""
+    return {key: sorted(names, key=lambda name: name != profile) for key, names in _PRECEDENCE.items()}
 
 
 def build_rpc_dialects(profile: str) -> tuple[RpcDialect, ...]:
@@ -132,6 +135,7 @@ class _StatusReport:
             model=self.engine.info,
             limits=self.config.limits(self.max_num_seqs, self.engine.info.max_model_len),
             is_ready=self.engine.is_ready and not self.admission.is_closed,
+            is_stopping=self.admission.is_closed,
             started_at=self.started_at,
             stats=self.engine.stats(),
             num_requests=self.admission.num_requests,

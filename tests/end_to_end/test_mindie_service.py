@@ -19,6 +19,7 @@ from portico.checkpoint import DEMO_PATH
 from tests.end_to_end.server import RunningServer, run_server
 
 MODEL = "llama_65b"
+STOPPED = {"error": "The service has been stopped.", "error_type": "Service Unavailable"}
 
 
 def write_config(folder: Path, **server: Any) -> Path:
@@ -101,6 +102,56 @@ def test_the_requests_of_aisbench(server: RunningServer) -> None:
     assert {event["id"] for event in triton} == {"0f9c6a1e"}
 
 
+def test_the_whole_answers_that_aisbench_reads(server: RunningServer) -> None:
+    """What its configurations hold, and the field of the adapter that it names where it has several."""
+    sampling = {"temperature": 0.01, "ignore_eos": False, "max_new_tokens": 4, "seed": 1}
+    with httpx.Client(base_url=server.address, timeout=30) as client:
+        tgi = client.post("/generate", json={"inputs": "hi", "parameters": sampling}).json()["generated_text"]
+        body = {"id": "0f9c6a1e-2c1b", "text_input": "hi", "parameters": sampling}
+        triton = client.post(f"/v2/models/{MODEL}/generate", json=body).json()
+        assert (triton["text_output"], triton["id"]) == (tgi, "0f9c6a1e-2c1b")
+        for path, more in (("/generate", {}), ("/infer", {"stream": True})):
+            for adapter, status in (("None", 200), ("mine", 422)):
+                parameters = {**sampling, "adapter_id": adapter}
+                answer = client.post(path, json={"inputs": "hi", "parameters": parameters, **more})
+                assert answer.status_code == status, answer.text
+
+
+def test_metadata_has_mindies_shapes(server: RunningServer) -> None:
+    with httpx.Client(base_url=server.address, timeout=30) as client:
+        assert client.get("/v2").json()["name"] == "MindIE Server"
+        assert client.get(f"/v2/models/{MODEL}").json()["inputs"] == [
+            {"name": "input0", "shape": [-1], "datatype": "UINT32"}
+        ]
+        config = client.get(f"/v2/models/{MODEL}/config").json()
+        assert (config["max_seq_len"], config["model_weight_path"]) == (2048, "checkpoint")
+        assert client.get("/v2/models/other").json()["error_type"] == "NotFoundError"
+        for path in ("/health", "/v2/health/live", "/v2/health/ready", f"/v2/models/{MODEL}/ready"):
+            assert (client.get(path).status_code, client.get(path).content) == (200, b""), path
+
+
+def test_the_machinery_around_it_is_told_of_one_instance(server: RunningServer) -> None:
+    with httpx.Client(base_url=management_address(server), timeout=30) as client:
+        for path in ("/v1/status", "/v2/status"):
+            told = client.get(path).json()
+            assert told["service"] == {"roleStatus": "RoleReady", "currentRole": "none"}
+            assert told["resource"]["availSlotsNum"] == 8
+        assert client.get("/v1/engine-server/running-status").json() == {"status": 1, "errors": []}
+        orders = ["/v1/role/prefill", "/v1/role/flex", "/v2/role/decode", "/v1/engine-server/fault-handling-command"]
+        for path in (*orders, "/v1/load_lora_adapter", "/v1/unload_lora_adapter"):
+            refused = client.post(path, json={"lora_name": "mine"})
+            assert (refused.status_code, refused.json()["error_type"]) == (501, "Not Implemented"), path
+        assert client.get("/dresult").status_code == 501
+
+
+def test_the_id_of_a_header(server: RunningServer) -> None:
+    body = {"text_input": "hi", "parameters": {"max_new_tokens": 1}}
+    url = f"{server.address}/v2/models/{MODEL}/generate"
+    assert httpx.post(url, json=body, headers={"req-id": "mine-1"}).json()["id"] == "mine-1"
+    assert httpx.post(url, json={**body, "id": "own"}, headers={"req-id": "mine-1"}).json()["id"] == "own"
+    assert httpx.post(url, json=body, headers={"req-id": "no id"}).status_code == 422
+
+
 def test_the_management_address(server: RunningServer) -> None:
     with httpx.Client(base_url=management_address(server), timeout=30) as client:
         assert client.get("/v2/health/ready").status_code == 200
@@ -115,13 +166,16 @@ def test_the_management_address(server: RunningServer) -> None:
 
 def test_a_request_is_stopped_by_its_id(server: RunningServer) -> None:
     path = f"{server.address}/v2/models/{MODEL}"
-    body = {"id": "mine", "text_input": "hi", "parameters": {"max_new_tokens": 1000}}
+    body = {"id": "mine", "text_input": "hi", "parameters": {"max_new_tokens": 1000, "details": True}}
     assert httpx.post(f"{path}/stopInfer", json={"id": "mine"}).status_code == 404
     with httpx.stream("POST", f"{path}/generate_stream", json=body, timeout=30) as response:
         lines = response.iter_lines()
         next(lines)
         assert httpx.post(f"{path}/stopInfer", json={"id": "mine"}).json() == {"id": "mine"}
-        assert len(list(lines)) < 1000
+        rest = [json.loads(line.removeprefix("data:")) for line in lines if line]
+        assert len(rest) < 1000
+        # MindIE's word for what neither the model nor a limit ended.
+        assert rest[-1]["details"]["finish_reason"] == "stop_sequence"
     assert httpx.get(f"{path}/getSlotCount").json()["free_slots"] == 8
 
 
@@ -144,7 +198,9 @@ def test_the_service_stops_when_it_is_told_and_what_runs_is_over(server: Running
         time.sleep(0.2)
         refused = httpx.post(f"{server.address}/infer", json=body)
         assert (refused.status_code, refused.json()["error_type"]) == (503, "Service Unavailable")
-        assert httpx.get(f"{management}/v2/health/ready").status_code == 503
+        for path in ("/v2/health/live", "/v2/health/ready", "/health", f"/v2/models/{MODEL}/ready"):
+            probe = httpx.get(f"{management}{path}")
+            assert (probe.status_code, probe.json()) == (503, STOPPED)
         assert httpx.get(f"{management}/stopService").status_code == 500
         assert running.result().status_code == 200
         assert (stopping.result().status_code, stopping.result().content) == (200, b"")

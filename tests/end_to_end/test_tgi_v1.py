@@ -133,6 +133,7 @@ def test_errors_of_streams_are_chunks_under_status_200(http: httpx.Client) -> No
         {"type": "json", "value": json.dumps(SCHEMA)},
         {"type": "json_schema", "value": {"name": "temperature", "schema": SCHEMA}},
         {"type": "json_schema", "json_schema": {"name": "temperature", "schema": SCHEMA}},
+        {"type": "json_object", "schema": SCHEMA},
     ],
 )
 def test_16_18_every_way_to_ask_for_json(http: httpx.Client, form: dict[str, Any]) -> None:

@@ -22,7 +22,7 @@ import tritonclient.grpc.aio
 import tritonclient.http
 import tritonclient.http.aio
 from google.protobuf import descriptor_pool, message_factory
-from tritonclient.utils import InferenceServerException
+from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from portico.dialects.triton.messages import Messages
 from tests.end_to_end.server import RunningServer, run_server
@@ -348,6 +348,38 @@ def test_grpc_cancel_frees_the_engine(rpc: Any, site: Site) -> None:
     ):
         assert time.monotonic() < deadline, "the request still runs"
         time.sleep(0.05)
+
+
+def test_the_tensors_of_a_langchain_wrapper(rpc: Any) -> None:
+    """As `langchain-nvidia-trt` sends them: matrices, unsigned counts, a `top_p` of 0."""
+    module = tritonclient.grpc
+    numbers = (
+        ("max_tokens", np.uint32, 5),
+        ("top_k", np.uint32, 1),
+        ("top_p", np.float32, 0),
+        ("temperature", np.float32, 1.0),
+        ("length_penalty", np.float32, 1.0),
+        ("repetition_penalty", np.float32, 1.0),
+        ("random_seed", np.uint64, 42),
+        ("beam_width", np.uint32, 1),
+    )
+    inputs = [text_input(module, shape=(1, 1))]
+    for name, kind, value in numbers:
+        array = np.array([[value]], dtype=kind)
+        inputs.append(module.InferInput(name, [1, 1], np_to_triton_dtype(array.dtype)))
+        inputs[-1].set_data_from_numpy(array)
+    inputs.append(module.InferInput("stream", [1, 1], "BOOL"))
+    inputs[-1].set_data_from_numpy(np.array([[True]]))
+    stream = Stream(rpc)
+    rpc.async_stream_infer(MODEL, inputs, outputs=[module.InferRequestedOutput("text_output")], request_id="7")
+    text, is_final = "", False
+    while not is_final:
+        result, error = stream.next()
+        assert error is None
+        text += text_of(result)
+        is_final = result.get_response(as_json=True)["parameters"]["triton_final_response"]["bool_param"]
+    rpc.stop_stream()
+    assert text
 
 
 def test_grpc_compression_and_messages_of_the_client(rpc: Any) -> None:

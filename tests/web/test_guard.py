@@ -13,7 +13,7 @@ import httpx
 import pytest
 from starlette.routing import Route, Router
 
-from portico.app import PRECEDENCE, build_dialects
+from portico.app import build_dialects, find_precedence
 from portico.config import ServerConfig
 from portico.core.dialect import Dialect
 from portico.core.errors import Forbidden, Unauthorized
@@ -96,7 +96,7 @@ async def open_site(tokenizer: Tokenizer, profile: str = "default") -> AsyncIter
             dialects, service, bench.converter, get_status, keeper, LIMITS, 10_000, stopper=NoStopper(), guard=guard
         )
         pages = {"/metrics": lambda: (b"figures", "text/plain")}
-        router = build_application(context, PRECEDENCE, pages, for_operators=True)
+        router = build_application(context, find_precedence(profile), pages, for_operators=True)
         transport = httpx.ASGITransport(router)
         client = await stack.enter_async_context(httpx.AsyncClient(transport=transport, base_url="http://x"))
         yield Site(router, context, keeper, client)

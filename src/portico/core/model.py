@@ -168,7 +168,7 @@ class ServerStatus:
     """What metadata routes report.
 
     `started_at` is Unix time in seconds, `num_requests` those that are being answered. `log_level` is the least severe
-    kind of messages that are logged: debug, info, warning or error.
+    kind of messages that are logged: debug, info, warning or error. `is_stopping` lets nothing new in.
     """
 
     version: str
@@ -182,3 +182,4 @@ class ServerStatus:
     counts: RequestCounts = RequestCounts()
     latencies: RecentLatencies = RecentLatencies()
     log_level: str = "info"
+    is_stopping: bool = False

@@ -32,11 +32,18 @@ CONFIG: dict[str, Any] = {
         "tlsCrlFiles": ["server_crl.pem"],
         "managementTlsCert": "security/certs/management/server.pem",
         "inferMode": "standard",
+        "interCommTLSEnabled": True,
         "interCommPort": 1121,
+        "interCommTlsCaPath": "security/grpc/ca/",
+        "interCommPk": "security/grpc/keys/server.key.pem",
         "openAiSupport": "vllm",
         "tokenTimeout": 600,
         "e2eTimeout": 600,
         "distDPServerEnabled": False,
+        "layerwiseDisaggregated": False,
+        "layerwiseDisaggregatedRoleType": "",
+        "layerwiseDisaggregatedMasterIpAddress": "127.0.0.3",
+        "HealthCheckConfig": {"npuUsageThreshold": 0},
     },
     "BackendConfig": {
         "backendName": "mindieservice_llm_engine",
@@ -44,6 +51,10 @@ CONFIG: dict[str, Any] = {
         "npuDeviceIds": [[0, 1, 2, 3]],
         "tokenizerProcessNumber": 8,
         "multiNodesInferEnabled": False,
+        "multiNodesInferPort": 1120,
+        "interNodeTLSEnabled": True,
+        "interNodeTlsCert": "security/grpc/certs/server.pem",
+        "kvPoolConfig": {"backend": "", "configPath": ""},
         "ModelDeployConfig": {
             "maxSeqLen": 2048,
             "maxInputTokenLen": 4096,
@@ -58,6 +69,10 @@ CONFIG: dict[str, Any] = {
                     "npuMemSize": -1,
                     "backendType": "atb",
                     "trustRemoteCode": False,
+                    "async_scheduler_wait_time": 120,
+                    "kv_trans_timeout": 10,
+                    "kv_link_timeout": 1080,
+                    "models": {"layerwiseDisaggregatedMasterDeviceNum": 2},
                 },
                 {"modelName": "another"},
             ],
@@ -72,6 +87,8 @@ CONFIG: dict[str, Any] = {
             "prefillPolicyType": 0,
         },
     },
+    "LogConfig": {"dynamicLogLevel": "", "dynamicLogLevelValidHours": 2},
+    "EnableDynamicAdjustTimeoutConfig": False,
 }
 
 
@@ -130,6 +147,8 @@ def test_every_other_field_is_remarked_upon(tmp_path: Path) -> None:
     # Fields whose values ask for nothing need no words.
     for part in ("inferMode", "openAiSupport", "modelInstanceNumber", "prefillPolicyType", "trustRemoteCode"):
         assert part not in remarks
+    # All that the file of MindIE-LLM 3.0 has is known.
+    assert remarks.count("it is not known") == 1
 
 
 @pytest.mark.parametrize(

@@ -25,8 +25,6 @@ _WITHOUT_MEANING: Mapping[str, tuple[str, Any]] = {
     "LogConfig": ("logs go to the standard error output, see --log-level and --log-format", ...),
     "ServerConfig.fullTextEnabled": ("streams carry what is new", False),
     "ServerConfig.inferMode": ("prefill and decode are not on different machines", "standard"),
-    "ServerConfig.interCommTLSEnabled": ("there is no communication between instances", ...),
-    "ServerConfig.interCommPort": ("there is no communication between instances", ...),
     "ServerConfig.openAiSupport": ("fields of vLLM are always taken", "vllm"),
     "ServerConfig.tlsPkPwd": ("the key must not be encrypted", ""),
     "ServerConfig.tlsCrlPath": ("revocation lists are not read", ""),
@@ -39,7 +37,9 @@ _WITHOUT_MEANING: Mapping[str, tuple[str, Any]] = {
     "BackendConfig.tokenizerProcessNumber": ("the tokenizer runs in the server", ...),
     "BackendConfig.multiNodesInferEnabled": (_ONE_DEVICE, False),
     "BackendConfig.multiNodesInferPort": (_ONE_DEVICE, ...),
-    "BackendConfig.interNodeTLSEnabled": (_ONE_DEVICE, ...),
+    "BackendConfig.kvPoolConfig": (_ONE_DEVICE, {"backend": "", "configPath": ""}),
+    "EnableDynamicAdjustTimeoutConfig": ("time limits are those that are set", False),
+    "ServerConfig.layerwiseDisaggregated": (_ONE_DEVICE, False),
     "ModelDeployConfig.truncation": ("prompts that are too long are refused, unless a request truncates", (0, False)),
     "ModelDeployConfig.LoraModules": ("there are no adapters", []),
     "ModelConfig[0].modelInstanceType": ("it is always a real model; see --engine for a scripted one", "Standard"),
@@ -50,6 +50,8 @@ _WITHOUT_MEANING: Mapping[str, tuple[str, Any]] = {
     "ModelConfig[0].plugin_params": ("prefixes are cached and prompts are split without it", ""),
     "ModelConfig[0].models": ("what it sets is for models that are served otherwise here", {}),
     "ModelConfig[0].async_scheduler_wait_time": (_SCHEDULER, ...),
+    "ModelConfig[0].kv_trans_timeout": (_ONE_DEVICE, ...),
+    "ModelConfig[0].kv_link_timeout": (_ONE_DEVICE, ...),
     "ModelConfig[0].maxLoras": ("there are no adapters", 0),
     "ModelConfig[0].maxLoraRank": ("there are no adapters", 0),
     "ScheduleConfig.templateType": (_SCHEDULER, ...),
@@ -156,12 +158,20 @@ class _Reader:
         return remarks
 
 
+# What the names of whole groups of fields begin with, with the reason for all of them.
+_GROUPS: Mapping[str, str] = {
+    "ModelConfig[0].": "it is not known",
+    "ModelConfig[": "one model is served, the first of the list",
+    f"{_SERVER}.management": "management ports are served with the certificates of the others",
+    f"{_SERVER}.metrics": "management ports are served with the certificates of the others",
+    f"{_SERVER}.interComm": "there is no communication between instances",
+    f"{_SERVER}.layerwiseDisaggregated": _ONE_DEVICE,
+    "BackendConfig.interNode": _ONE_DEVICE,
+}
+
+
 def _reason_of_unknown(name: str) -> str:
-    if name.startswith("ModelConfig["):
-        return "one model is served, the first of the list"
-    if name.startswith((f"{_SERVER}.management", f"{_SERVER}.metrics")):
-        return "management ports are served with the certificates of the others"
-    return "it is not known"
+    return next((reason for start, reason in _GROUPS.items() if name.startswith(start)), "it is not known")
 
 
 def _addresses(reader: _Reader) -> dict[str, Any]:

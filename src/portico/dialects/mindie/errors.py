@@ -22,9 +22,11 @@ from portico.core.errors import (
     UnsupportedMediaType,
 )
 from portico.dialects import wire
+from portico.dialects.mindie.cluster import NotHere
 
 _TABLE: dict[type[PorticoError], tuple[int, str]] = {
     RequestError: (422, "Input Validation Error"),
+    NotHere: (501, "Not Implemented"),
     PromptTooLong: (424, "Generation Error"),
     Unauthorized: (401, "Unauthorized"),
     Forbidden: (403, "Forbidden"),

@@ -19,6 +19,7 @@ PARAMETERS = Ledger(
     "Parameters of /infer and /infer_token",
     "parameters",
     (
+        neutral("adapter_id", "no adapters are served; leave it out for the base model.", "None"),
         honoured("details"),
         honoured("do_sample", "temperature, top_k, top_p and typical_p turn sampling on as well"),
         honoured("frequency_penalty", "an addition"),

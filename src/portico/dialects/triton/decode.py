@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from portico.core.dialect import RawRequest
 from portico.core.errors import InvalidParameter
 from portico.core.model import ServerLimits
@@ -30,6 +32,7 @@ from portico.dialects.triton.schema import Fields
 ONLY_VERSION = "1"
 WATERMARK = Watermark(gamma=0.5, delta=2.0, hash_key=15485863)
 _SEED_RANGE = 2**64
+_ID = re.compile(r"[A-Za-z0-9_-]{1,256}\Z")
 _MAX_BIAS = 100.0
 _MAX_TIMEOUT = 2**64 - 1
 
@@ -62,6 +65,21 @@ class Decoder:
             RequestError: a field is out of range or not honoured.
         """
         return self._exchange(raw, self._read(raw), on_stream_path=True)
+
+    def own_id(self, raw: RawRequest) -> str:
+        """The id of a request whose body has none: of the client's header or the server's own, or empty.
+
+        Raises:
+            InvalidParameter: the header is no id.
+        """
+        if not self.profile.always_has_id:
+            return ""
+        named = raw.headers.get("req-id", raw.request_id)
+        if not _ID.match(named):
+            raise InvalidParameter(
+                "req-id", "The header `req-id` must be 1 to 256 letters, digits, dashes and underscores."
+            )
+        return named
 
     def build_layout(self, given: Given, id: str, version: str | None, *, is_incremental: bool) -> Layout:
         """How an answer to text is laid out; `id` and `version` are the client's, or empty.
@@ -117,7 +135,7 @@ class Decoder:
     def _exchange(self, raw: RawRequest, given: Given, *, on_stream_path: bool) -> TextExchange:
         fields = given.fields
         is_incremental = fields.stream or (on_stream_path and self.profile.streams_by_path)
-        id = fields.id or (raw.request_id if self.profile.always_has_id else "")
+        id = fields.id or self.own_id(raw)
         layout = self.build_layout(given, id, raw.path_params.get("version"), is_incremental=is_incremental)
         prompt = TextPrompt(fields.text_input, add_special_tokens=True)
         request = self.build_request(raw, given, raw.path_params["model"], layout, prompt, stream=on_stream_path)
@@ -139,7 +157,7 @@ class Decoder:
         return Sampling(
             temperature=self._temperature(fields),
             top_k=max(fields.top_k or 0, 0),
-            top_p=wire.or_default(fields.top_p, 1.0),
+            top_p=fields.top_p or 1.0,
             typical_p=fields.typical_p,
             min_p=fields.min_p,
             repetition_penalty=fields.repetition_penalty,
@@ -155,6 +173,9 @@ class Decoder:
         )
 
     def _temperature(self, fields: Fields) -> float:
+        if fields.top_p == 0 and (fields.top_k or 0) <= 0:
+            # To one backend 0 leaves the choice to `top_k`, and without that the most likely token is taken.
+            return 0.0
         if fields.temperature is not None:
             return fields.temperature
         if fields.do_sample or fields.filters_tokens:
@@ -224,7 +245,7 @@ def _check(given: Given, limits: ServerLimits) -> None:
     _check_range(given, "min_tokens", 0)
     _check_range(given, "temperature", 0)
     _check_range(given, "top_k", -1)
-    _check_range(given, "top_p", 0, 1, without_low=True)
+    _check_range(given, "top_p", 0, 1)
     _check_range(given, "typical_p", 0, 1, without_low=True)
     _check_range(given, "min_p", 0, 1)
     _check_range(given, "repetition_penalty", 0, without_low=True)

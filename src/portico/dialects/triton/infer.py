@@ -52,7 +52,7 @@ def decode_inference(decoder: Decoder, raw: RawRequest, infer: InferRequest, *, 
     """
     given = gather_infer(infer)
     fields = given.fields
-    id = infer.id or (raw.request_id if decoder.profile.always_has_id else "")
+    id = infer.id or decoder.own_id(raw)
     layout = decoder.build_layout(given, id, infer.version, is_incremental=fields.stream)
     if infer.outputs is not None:
         layout = replace(layout, outputs=_order(infer.outputs))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from portico.core.events import FinishReason
 from portico.dialects import wire
 from portico.dialects.triton.outputs import output_values
 from portico.dialects.triton.profile import Profile
@@ -54,7 +55,8 @@ def encode(layout: Layout, response: Response) -> bytes:
 
 
 def _details(profile: Profile, part: Part) -> dict[str, Any]:
-    details: dict[str, Any] = {"finish_reason": part.detailed_reason, "generated_tokens": part.total_tokens}
+    reason = profile.abort_reason if part.reason is FinishReason.ABORT else part.detailed_reason
+    details: dict[str, Any] = {"finish_reason": reason, "generated_tokens": part.total_tokens}
     if profile.has_costs:
         return {**details, "first_token_cost": None, "decode_cost": None}
     tokens = [

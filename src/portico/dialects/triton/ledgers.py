@@ -44,7 +44,7 @@ _SAMPLING = (
     ),
     honoured("temperature", "0 is greedy"),
     honoured("top_k", "0 and -1 are off"),
-    honoured("top_p"),
+    honoured("top_p", "0 is off with `top_k` and greedy without it, as in TensorRT-LLM"),
     honoured("typical_p"),
     honoured("min_p"),
     honoured("repetition_penalty"),

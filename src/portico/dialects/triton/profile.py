@@ -21,6 +21,7 @@ class Profile:
         always_has_id: answers to requests without an id carry the server's own.
         timeout_unit: seconds that `timeout` is counted in.
         infers_tokens: `infer` takes token ids too, in one tensor of UINT32.
+        abort_reason: what `details` calls the end of a choice that was stopped from outside.
         has_costs: `details` has places for step timings in place of tokens.
         errors: how errors are told.
     """
@@ -34,6 +35,7 @@ class Profile:
     always_has_id: bool
     timeout_unit: float
     infers_tokens: bool
+    abort_reason: str
     has_costs: bool
     errors: errors.ErrorTable
 
@@ -48,6 +50,7 @@ DEFAULT = Profile(
     always_has_id=False,
     timeout_unit=1e-6,
     infers_tokens=False,
+    abort_reason="abort",
     has_costs=False,
     errors=errors.TRITON,
 )
@@ -63,6 +66,8 @@ MINDIE = Profile(
     always_has_id=True,
     timeout_unit=1.0,
     infers_tokens=True,
+    # It has three words, and this one is for what neither the model nor a limit ended.
+    abort_reason="stop_sequence",
     has_costs=True,
     errors=errors.MINDIE,
 )

@@ -27,7 +27,9 @@ CHAT = Ledger(
         honoured("max_completion_tokens", "the same as `max_tokens`"),
         neutral("n", "there is one choice; TGI ignores it.", 1),
         honoured("presence_penalty", "OpenAI's; TGI takes it for a repetition penalty less 2"),
-        honoured("response_format", "TGI's grammar, or OpenAI's `text`, `json_object` and `json_schema`"),
+        honoured(
+            "response_format", "TGI's grammar, OpenAI's forms, or `json_object` with a `schema` as LangChain asks"
+        ),
         honoured("stream_options", "`include_usage`"),
         honoured("tools", "not together with `response_format`; the chat template must take them"),
         honoured("tool_choice", "also the name of a tool alone"),
