@@ -14,6 +14,7 @@ from portico.core.model import EngineStats
 from portico.core.observer import RequestRecord
 from portico.telemetry.metrics import INTER_TOKEN_BOUNDS, Metrics
 from tests.core.events import delta, finished
+from tests.requests import make_request
 
 STATS = EngineStats(num_running=3, num_waiting=2, num_blocks=100, num_free_blocks=75, num_preemptions=5)
 
@@ -185,3 +186,17 @@ async def test_reading_the_page_while_requests_run() -> None:
         samples(observer)
         await asyncio.sleep(0)
     assert samples(observer)["portico_generation_tokens_total", ""] == 40
+
+
+def test_what_was_asked_for_and_the_longest_choice() -> None:
+    observer = metrics()
+    request = record()
+    request.describe(make_request("a", stopping={"max_tokens": 7}, output={"num_choices": 2}))
+    request.observe([Started("qwen", (10,)), delta(0, "a", [1]), delta(1, "ab", [1, 2])], observer)
+    request.observe([delta(0, "b", [2]), delta(1, "cd", [3, 4]), finished(0), finished(1)], observer)
+    request.end(200, observer)
+    values = samples(observer)
+    assert values["portico_request_params_n_sum", ""] == 2
+    assert values["portico_request_params_max_tokens_sum", ""] == 7
+    assert values["portico_request_generation_tokens_sum", ""] == 6
+    assert values["portico_request_max_num_generation_tokens_sum", ""] == 4

@@ -14,6 +14,7 @@ from typing import Protocol, runtime_checkable
 
 from portico.core.errors import NotReady, Overloaded, QuotaExceeded, RequestError
 from portico.core.events import Delta, Event, Finished, FinishReason, Prefilled, Started
+from portico.core.request import GenerationRequest
 
 
 class Outcome(enum.Enum):
@@ -37,6 +38,8 @@ class RequestRecord:
         tenant: the name of whose key it came with; empty without keys.
         model: the name in the answer; empty until the request is admitted.
         is_streamed: the answer is sent as it comes.
+        num_choices: that were asked for, per prompt.
+        max_tokens: output tokens that each may have; None is up to the end of the context.
         started_at: the request was admitted.
         first_token_at: the first output token came.
         last_token_at: the latest output token came.
@@ -61,6 +64,8 @@ class RequestRecord:
     tenant: str = ""
     model: str = ""
     is_streamed: bool = False
+    num_choices: int = 1
+    max_tokens: int | None = None
     started_at: float | None = None
     first_token_at: float | None = None
     last_token_at: float | None = None
@@ -76,6 +81,20 @@ class RequestRecord:
     status: int = 0
     outcome: Outcome = Outcome.ANSWERED
     error_kind: str = ""
+    # Output tokens of the choices after the first, which is the only one mostly.
+    _other_lengths: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def longest_output(self) -> int:
+        """Output tokens of the choice that has most."""
+        others = self._other_lengths.values()
+        return max(self.num_output_tokens - sum(others), *others, 0)
+
+    def describe(self, request: GenerationRequest) -> None:
+        """Notes what was asked for."""
+        self.is_streamed = request.stream
+        self.num_choices = request.output.num_choices
+        self.max_tokens = request.stopping.max_tokens
 
     def observe(self, events: Sequence[Event], observer: Observer) -> None:
         """Takes what happened in one step of the request, and reports the step when it brought output tokens.
@@ -87,6 +106,8 @@ class RequestRecord:
         for event in events:
             if isinstance(event, Delta):
                 num_tokens += len(event.token_ids)
+                if event.index:
+                    self._other_lengths[event.index] = self._other_lengths.get(event.index, 0) + len(event.token_ids)
             else:
                 self._take(event, now)
         if not num_tokens:

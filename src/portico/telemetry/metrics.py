@@ -33,6 +33,7 @@ REQUEST_BOUNDS = (
     0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 120.0, 240.0, 480.0, 960.0,
     1920.0, 7680.0,
 )  # fmt: skip
+CHOICE_BOUNDS = (1, 2, 5, 10, 20)
 LENGTH_BOUNDS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000, 100000)
 
 
@@ -72,6 +73,11 @@ class Metrics:
         )
         self._prompt_length = self._histogram("request_prompt_tokens", "Prompt tokens of a request.", LENGTH_BOUNDS)
         self._output_length = self._histogram("request_generation_tokens", "Output tokens of a request.", LENGTH_BOUNDS)
+        self._longest = self._histogram(
+            "request_max_num_generation_tokens", "Output tokens of a request's longest choice.", LENGTH_BOUNDS
+        )
+        self._asked_choices = self._histogram("request_params_n", "Choices asked for.", CHOICE_BOUNDS)
+        self._asked_tokens = self._histogram("request_params_max_tokens", "Output tokens asked for.", LENGTH_BOUNDS)
         self._registry.register(_StepCollector(model_name, self._steps))
         self._registry.register(_EngineCollector(model_name, read_stats))
         ProcessCollector(registry=self._registry)
@@ -120,6 +126,10 @@ class Metrics:
         self._cached_tokens.labels(*labels).inc(record.num_cached_tokens)
         self._prompt_length.labels(*labels).observe(record.num_prompt_tokens)
         self._output_length.labels(*labels).observe(record.num_output_tokens)
+        self._longest.labels(*labels).observe(record.longest_output)
+        self._asked_choices.labels(*labels).observe(record.num_choices)
+        if record.max_tokens is not None:
+            self._asked_tokens.labels(*labels).observe(record.max_tokens)
         for reason in record.finish_reasons:
             self._finished.labels(*labels, reason.value).inc()
         if record.first_token_at is not None:

@@ -173,7 +173,7 @@ class Endpoint:
                 await self._generate(decode(raw), tenant, sender, record)
 
     async def _generate(self, exchange: Exchange, tenant: Tenant, sender: Sender, record: RequestRecord) -> None:
-        record.is_streamed = exchange.request.stream
+        record.describe(exchange.request)
         async with aclosing(self._context.generator.generate(exchange.request, tenant)) as batches:
             if exchange.request.stream:
                 await self._stream(exchange, batches, sender, record)

@@ -78,6 +78,7 @@ class Caller:
             return operation.describe(raw, self._context.get_status()).body
         assert isinstance(operation, Generate)
         exchange = operation.decode(raw)
+        record.describe(exchange.request)
         events: list[Event] = []
         async with aclosing(self._context.generator.generate(exchange.request, tenant)) as batches:
             async for batch in batches:
@@ -143,6 +144,8 @@ class Caller:
                 record.tenant = tenant.name
                 record.is_streamed = True
                 exchange = operation.decode(raw)
+                record.describe(exchange.request)
+                record.is_streamed = True
                 async with aclosing(self._context.generator.generate(exchange.request, tenant)) as batches:
                     encoder = exchange.encoder()
                     async for batch in batches:

@@ -35,4 +35,7 @@ METRIC_ALIASES = (
     MetricAlias("prompt_tokens_cached", "vllm:prefix_cache_hits", _MODEL),
     _same("request_prompt_tokens"),
     _same("request_generation_tokens"),
+    _same("request_max_num_generation_tokens"),
+    _same("request_params_n"),
+    _same("request_params_max_tokens"),
 )
