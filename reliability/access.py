@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from portico.app import PRECEDENCE, build_dialects
+from portico.app import build_dialects, find_precedence
 from portico.config import ServerConfig
 from portico.core.tenant import Tenant
 from portico.service.keyring import Keyring, digest
@@ -54,7 +54,7 @@ def bearer(key: str) -> dict[str, str]:
 
 def _table() -> list[str]:
     """Every path of the application's own table, with values for its variable parts."""
-    paths = [each.path for each in build_paths(build_dialects(ServerConfig()), PRECEDENCE, for_operators=True)]
+    paths = [each.path for each in build_paths(build_dialects(ServerConfig()), find_precedence("default"), for_operators=True)]
     filled = [
         re.sub(r"{(\w+)(:path)?}", lambda found: "1" if found[1] == "seconds" else "model", each) for each in paths
     ]

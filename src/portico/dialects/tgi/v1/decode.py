@@ -171,7 +171,7 @@ def _response_format(given: dict[str, Any] | None) -> Grammar | None:
         case {"type": "json_object", **rest} if not rest:
             return grammars.json_object(path)
         case {"type": "json_object", "schema": dict(schema), **rest} if not rest:
-            return grammars.json_schema(f"{path}.schema", schema)
+            return decode_grammar({"type": "json", "value": schema}, path)
         case {"type": "json_schema", "json_schema": schema, **rest} if not rest:
             return decode_grammar({"type": "json_schema", "value": schema}, path)
     return decode_grammar(given, path)
