@@ -127,6 +127,13 @@ struct ReadBfloat16 {
     static Vector read(const uint16_t* p) { return load_brain(p); }
 };
 
+// Asks for what lies `ahead` bytes behind a place; the processor's own foresight ends with a panel that is read again.
+template <int kBytes>
+inline void fetch(const void* place, int64_t ahead) {
+    for (int i = 0; i < kBytes; i += 64)
+        _mm_prefetch(static_cast<const char*>(place) + ahead + i, _MM_HINT_T1);
+}
+
 // What a panel's outputs sum up to for one row.
 struct Sums {
     Vector lanes[kPanelVectors];
@@ -134,7 +141,7 @@ struct Sums {
 
 template <int kRows, class Read>
 inline void multiply_floats(const Rows& x, int64_t row, const typename Read::Number* panel, int64_t num_inputs,
-                            Sums* out) {
+                            int64_t ahead, Sums* out) {
 #define PORTICO_BEGIN(r)                                                                                           \
     const float* row##r = reinterpret_cast<const float*>(x.data + (row + (r < kRows ? r : 0)) * x.stride);         \
     Sums sums##r;                                                                                                  \
@@ -154,6 +161,7 @@ inline void multiply_floats(const Rows& x, int64_t row, const typename Read::Num
     do {
         Vector weights[kPanelVectors];
         for (int v = 0; v < kPanelVectors; ++v) weights[v] = Read::read(panel + v * kWidth);
+        fetch<kPanel * sizeof(*panel)>(panel, ahead);
         PORTICO_EACH(PORTICO_STEP)
         panel += kPanel;
     } while (++input < num_inputs);
@@ -206,7 +214,7 @@ struct IntegerSums {
 };
 
 template <int kRows>
-inline void multiply_bytes(const Rows& x, int64_t row, const int8_t* panel, int64_t num_inputs,
+inline void multiply_bytes(const Rows& x, int64_t row, const int8_t* panel, int64_t num_inputs, int64_t ahead,
                            const int32_t* corrections, Sums* out) {
 #define PORTICO_BEGIN(r)                                                                                           \
     const uint8_t* row##r = x.data + (row + (r < kRows ? r : 0)) * x.stride;                                       \
@@ -229,6 +237,7 @@ inline void multiply_bytes(const Rows& x, int64_t row, const int8_t* panel, int6
     do {
         Integers weights[kPanelVectors];
         for (int v = 0; v < kPanelVectors; ++v) weights[v] = load_integers(panel + v * 4 * kWidth);
+        fetch<4 * kPanel>(panel, ahead);
         PORTICO_EACH(PORTICO_STEP)
         panel += 4 * kPanel;
     } while ((input += 4) < num_inputs);
@@ -244,14 +253,15 @@ inline Vector sigmoid_linear(Vector x) {
 }
 
 template <int kRows, Use kUse>
-void multiply_tile(const Rows& x, int64_t row, const Matrix& matrix, int64_t panel, float* out, int64_t out_stride) {
+void multiply_tile(const Rows& x, int64_t row, const Matrix& matrix, int64_t panel, bool is_last, float* out,
+                   int64_t out_stride) {
     Sums sums[kRows];
     const uint8_t* begin =
         static_cast<const uint8_t*>(matrix.panels) + panel * panel_bytes(matrix.format, matrix.num_inputs);
-    const int64_t first = panel * kPanel;
+    const int64_t first = panel * kPanel, ahead = is_last ? panel_bytes(matrix.format, matrix.num_inputs) : 0;
     switch (matrix.format) {
         case kInt8:
-            multiply_bytes<kRows>(x, row, reinterpret_cast<const int8_t*>(begin), matrix.num_inputs,
+            multiply_bytes<kRows>(x, row, reinterpret_cast<const int8_t*>(begin), matrix.num_inputs, ahead,
                                   matrix.corrections + first, sums);
             for (int r = 0; r < kRows; ++r)
                 for (int v = 0; v < kPanelVectors; ++v)
@@ -259,15 +269,16 @@ void multiply_tile(const Rows& x, int64_t row, const Matrix& matrix, int64_t pan
                                           broadcast(x.scales[row + r]));
             break;
         case kFloat32:
-            multiply_floats<kRows, ReadFloat32>(x, row, reinterpret_cast<const float*>(begin), matrix.num_inputs, sums);
+            multiply_floats<kRows, ReadFloat32>(x, row, reinterpret_cast<const float*>(begin), matrix.num_inputs,
+                                                ahead, sums);
             break;
         case kFloat16:
             multiply_floats<kRows, ReadFloat16>(x, row, reinterpret_cast<const uint16_t*>(begin), matrix.num_inputs,
-                                                sums);
+                                                ahead, sums);
             break;
         default:
             multiply_floats<kRows, ReadBfloat16>(x, row, reinterpret_cast<const uint16_t*>(begin), matrix.num_inputs,
-                                                 sums);
+                                                 ahead, sums);
     }
     for (int r = 0; r < kRows; ++r) {
         if constexpr (kUse == Use::kGate) {
@@ -307,13 +318,14 @@ void multiply_panel(const Rows& x, int64_t first, int64_t last, const Matrix& ma
         // Tiles of about the same size: one of six rows and one of a single row would take longer than four and three.
         const int64_t num_tiles = (last - row + most - 1) / most;
         const int64_t size = (last - row + num_tiles - 1) / num_tiles;
+        const bool is_last = row + size == last;
         switch (size) {
-            case 1: multiply_tile<1, kUse>(x, row, matrix, panel, out, out_stride); break;
-            case 2: multiply_tile<2, kUse>(x, row, matrix, panel, out, out_stride); break;
-            case 3: multiply_tile<3, kUse>(x, row, matrix, panel, out, out_stride); break;
-            case 4: multiply_tile<4, kUse>(x, row, matrix, panel, out, out_stride); break;
-            case 5: multiply_tile<5, kUse>(x, row, matrix, panel, out, out_stride); break;
-            default: multiply_tile<6, kUse>(x, row, matrix, panel, out, out_stride); break;
+            case 1: multiply_tile<1, kUse>(x, row, matrix, panel, is_last, out, out_stride); break;
+            case 2: multiply_tile<2, kUse>(x, row, matrix, panel, is_last, out, out_stride); break;
+            case 3: multiply_tile<3, kUse>(x, row, matrix, panel, is_last, out, out_stride); break;
+            case 4: multiply_tile<4, kUse>(x, row, matrix, panel, is_last, out, out_stride); break;
+            case 5: multiply_tile<5, kUse>(x, row, matrix, panel, is_last, out, out_stride); break;
+            default: multiply_tile<6, kUse>(x, row, matrix, panel, is_last, out, out_stride); break;
         }
         row += size;
     }
