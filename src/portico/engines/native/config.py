@@ -31,6 +31,9 @@ class NativeConfig:
             first of them has ended.
         kv_cache_memory: bytes of KV cache; None is what `max_num_seqs` full sequences need, but no more than a quarter
             of a CPU's or nine tenths of a GPU's memory that is free once the weights are loaded.
+        num_speculative_tokens: tokens that a step guesses and checks besides, by what a sequence said before; they are
+            shared out among those that run. The answer is the same with any number. None is four, or none without
+            the engine's own kernels.
         num_threads: threads of the worker on a CPU; None is the number of cores it may use, and one for small models.
         kernels: what computes products and attention on a CPU; auto is the engine's own kernels where they were built
             and PyTorch's elsewhere.
@@ -45,6 +48,9 @@ class NativeConfig:
     block_size: int = option(16, "tokens of one block of KV cache", metavar="TOKENS")
     enable_prefix_caching: bool = option(True, "keep what was evaluated of prompts for others that begin alike")
     kv_cache_memory: int | None = option(None, "memory for the KV cache", metavar="BYTES")
+    num_speculative_tokens: int | None = option(
+        None, "tokens that a step guesses and checks besides, by what was said before; 0 is none", metavar="N"
+    )
     num_threads: int | None = option(None, "threads of the engine on a CPU", metavar="N")
     kernels: str = option("auto", "what computes on a CPU: the engine's own kernels or PyTorch's", choices=KERNELS)
     thread_wait: str = option(
@@ -73,3 +79,5 @@ class NativeConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} is at least 1, not {value}.")
+        if self.num_speculative_tokens is not None and self.num_speculative_tokens < 0:
+            raise ValueError(f"num_speculative_tokens is at least 0, not {self.num_speculative_tokens}.")

@@ -24,7 +24,7 @@ from portico.engines.native.scheduler import Chunk, DecodeStep, PrefillStep, Sch
 from portico.engines.native.sequence import Job, Sequence
 
 # Seconds that a step of prefill may take while other sequences wait for their next tokens.
-_MAX_STALL = 0.4
+_MAX_STALL = 0.1
 
 _logger = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ class EngineCore:
                 if isinstance(part, PrefillStep):
                     self._prefilled(part.chunks, result, started_at)
                 else:
-                    self._decoded(part.sequences, result)
+                    self._decoded(part, result)
         done, self._done = self._done, StepDone()
         stats = self._scheduler.stats()
         if stats != self._last_stats:
@@ -178,10 +178,31 @@ class EngineCore:
             logits = self._runner.logits(hidden, [row for _, row in drawing])
             self._take(*self._careful.sample(logits, [each for each, _ in drawing], self._fail))
 
-    def _decoded(self, sequences: tuple[Sequence, ...], logits: Tensor) -> None:
-        for sequence in sequences:
+    def _decoded(self, step: DecodeStep, logits: Tensor) -> None:
+        if step.drafts:
+            self._follow(step.sequences, step.drafts, logits)
+            return
+        for sequence in step.sequences:
             self._scheduler.decoded(sequence)
-        self._take(*self._careful.sample(logits, list(sequences), self._fail))
+        self._take(*self._careful.sample(logits, list(step.sequences), self._fail))
+
+    def _follow(self, sequences: tuple[Sequence, ...], drafts: tuple[tuple[int, ...], ...], logits: Tensor) -> None:
+        """Draws a token of each sequence, and another one for as long as what is drawn is what was guessed."""
+        firsts = [sum(1 + len(draft) for draft in drafts[:place]) for place in range(len(drafts))]
+        num_right = [0] * len(drafts)
+        going = list(range(len(sequences)))
+        while going:
+            members = [sequences[place] for place in going]
+            for sequence in members:
+                self._scheduler.decoded(sequence)
+            rows = [firsts[place] + num_right[place] for place in going]
+            self._take(*self._careful.sample(logits[rows], members, self._fail))
+            going = [place for place in going if _is_right(sequences[place], drafts[place][num_right[place] :])]
+            for place in going:
+                num_right[place] += 1
+        for sequence, draft, right in zip(sequences, drafts, num_right, strict=True):
+            if draft and sequence.draft_state is not None:
+                sequence.draft_state.note(len(draft), right, len(sequence.token_ids))
 
     def _gather_prompt_logprobs(self, chunk: Chunk, hidden: Tensor, num_best: int) -> None:
         job = chunk.sequence.job
@@ -273,5 +294,10 @@ def _sentence(error: BaseException) -> str:
 
 def _num_tokens(step: PrefillStep | DecodeStep) -> int:
     if isinstance(step, DecodeStep):
-        return len(step.sequences)
+        return len(step.sequences) + sum(map(len, step.drafts))
     return sum(chunk.end - chunk.start for chunk in step.chunks)
+
+
+def _is_right(sequence: Sequence, draft: tuple[int, ...]) -> bool:
+    """Whether a sequence goes on, with the token that was guessed."""
+    return bool(draft) and sequence in sequence.job.sequences and sequence.token_ids[-1] == draft[0]

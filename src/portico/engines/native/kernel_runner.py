@@ -104,7 +104,9 @@ class KernelRunner:
     @torch.inference_mode()
     def prefill(self, chunks: Items[Chunk]) -> Tensor:
         """See `ModelRunner`."""
-        return self._forward([(chunk.sequence, chunk.start, chunk.end) for chunk in chunks])
+        return self._forward(
+            [(each.sequence, each.start, each.sequence.token_ids[each.start : each.end]) for each in chunks]
+        )
 
     @torch.inference_mode()
     def decode(self, step: DecodeStep) -> Tensor:
@@ -112,8 +114,14 @@ class KernelRunner:
         for source, destination in step.copies:
             for cache in self._caches:
                 cache[destination] = cache[source]
+        drafts = step.drafts or ((),) * len(step.sequences)
         return self._evaluate_head(
-            self._forward([(each, each.num_computed_tokens, len(each.token_ids)) for each in step.sequences])
+            self._forward(
+                [
+                    (each, each.num_computed_tokens, [each.token_ids[-1], *draft])
+                    for each, draft in zip(step.sequences, drafts, strict=True)
+                ]
+            )
         )
 
     @torch.inference_mode()
@@ -132,21 +140,21 @@ class KernelRunner:
             found += token_logprobs(logits.log_softmax(1), targets, [num_best] * len(targets))
         return found
 
-    def _forward(self, parts: list[tuple[Sequence, int, int]]) -> Tensor:
-        """Evaluates the tokens of sequences from a place up to another; [rows, hidden]."""
+    def _forward(self, parts: list[tuple[Sequence, int, list[int]]]) -> Tensor:
+        """Evaluates tokens of sequences, which begin at a place; [rows, hidden]."""
         token_ids: list[int] = []
         positions: list[int] = []
         prompt_lengths: list[int] = []
         segments = np.empty((len(parts), 3), np.int32)
-        num_blocks = max(-(-end // self._block_size) for _, _, end in parts)
+        num_blocks = max(-(-(start + len(tokens)) // self._block_size) for _, start, tokens in parts)
         tables = np.zeros((len(parts), num_blocks), np.int32)
-        for index, (sequence, start, end) in enumerate(parts):
-            segments[index] = len(token_ids), end - start, start
+        for index, (sequence, start, tokens) in enumerate(parts):
+            segments[index] = len(token_ids), len(tokens), start
             table = sequence.block_table[:num_blocks]
             tables[index, : len(table)] = table
-            token_ids += sequence.token_ids[start:end]
-            positions += range(start, end)
-            prompt_lengths += [sequence.num_prompt_tokens] * (end - start)
+            token_ids += tokens
+            positions += range(start, start + len(tokens))
+            prompt_lengths += [sequence.num_prompt_tokens] * len(tokens)
         hidden = functional.embedding(torch.tensor(token_ids), self._embedding).float()
         places = torch.tensor(positions)
         batch = Batch(

@@ -24,7 +24,11 @@ class ModelRunner(Protocol):
         """Evaluates chunks of prompts; returns hidden states [rows, hidden], the chunks' rows one after another."""
 
     def decode(self, step: DecodeStep) -> Tensor:
-        """Evaluates the last token of each sequence; returns logits [sequences, vocab]."""
+        """Evaluates the last token of each sequence, and drafts if the runner is exact.
+
+        Returns:
+            Logits [rows, vocab], the rows of a sequence's last token and of its draft one after another.
+        """
 
     def logits(self, hidden: Tensor, rows: list[int]) -> Tensor:
         """Logits [rows, vocab] of some rows of hidden states."""

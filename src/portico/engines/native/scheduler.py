@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from portico.core.model import EngineStats
 from portico.core.turns import Turns
 from portico.engines.native.block_manager import BlockManager
+from portico.engines.native.drafts import draft
 from portico.engines.native.sequence import Job, Sequence
 
 
@@ -34,10 +35,14 @@ class PrefillStep:
 
 @dataclass(frozen=True, slots=True)
 class DecodeStep:
-    """Evaluate the last token of each sequence, after copying blocks from source to destination."""
+    """Evaluate the last token of each sequence, after copying blocks from source to destination.
+
+    `drafts` has, for each sequence, guesses at the tokens behind it, which are evaluated too; it may be empty.
+    """
 
     sequences: tuple[Sequence, ...]
     copies: tuple[tuple[int, int], ...]
+    drafts: tuple[tuple[int, ...], ...] = ()
 
 
 class Scheduler:
@@ -59,6 +64,7 @@ class Scheduler:
         max_num_batched_tokens: int,
         *,
         caches_outputs: bool = False,
+        max_drafted: int = 0,
     ) -> None:
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []
@@ -68,6 +74,7 @@ class Scheduler:
         self._max_num_seqs = max_num_seqs
         self._max_num_batched_tokens = max_num_batched_tokens
         self._caches_outputs = caches_outputs
+        self._max_drafted = max_drafted
         self.prefill_budget = max_num_batched_tokens
         self._prefilled_last = False
 
@@ -218,7 +225,16 @@ class Scheduler:
                 if copy is not None:
                     copies.append(copy)
                 scheduled.append(sequence)
-        return DecodeStep(tuple(scheduled), tuple(copies))
+        return DecodeStep(tuple(scheduled), tuple(copies), self._drafts(scheduled))
+
+    def _drafts(self, sequences: list[Sequence]) -> tuple[tuple[int, ...], ...]:
+        if not sequences or len(sequences) > self._max_drafted:
+            return ()
+        share, block_size = self._max_drafted // len(sequences), self._block_manager.block_size
+        found = tuple(
+            draft(each, min(share, block_size - 1 - each.num_computed_tokens % block_size)) for each in sequences
+        )
+        return found if any(found) else ()
 
     def _preempt(self) -> Sequence | None:
         """Frees some blocks: of a half prefilled sequence, or of the newest running one, which is returned then."""

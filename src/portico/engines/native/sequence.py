@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from portico.core.engine import TokenJob, TokenLogprobs
 
 if TYPE_CHECKING:
+    from portico.engines.native.drafts import DraftState
     from portico.engines.native.grammar import Constraint
     from portico.engines.native.sampler import SamplerState
 
@@ -52,6 +53,7 @@ class Sequence:
         block_table: the blocks that hold these, in order.
         block_keys: what the block manager knows its first full blocks by.
         sampler_state: what the sampler remembers of it.
+        draft_state: what is known of its repetitions, once guesses are made at it.
         turn: its place among those that wait, lower ones first.
     """
 
@@ -65,6 +67,7 @@ class Sequence:
     scheduled_at: float | None = None
     first_token_at: float | None = None
     sampler_state: SamplerState | None = None
+    draft_state: DraftState | None = None
     turn: int = 0
 
     @property

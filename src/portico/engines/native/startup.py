@@ -31,6 +31,8 @@ from portico.engines.native.torch_runner import TorchRunner
 # Handing out the work of so small a model takes longer than the work, and the server needs a core too.
 _FEW_PARAMETERS = 16_000_000
 _CPU_SHARE = 0.25
+# With the token behind them the rows of one sequence are one tile of the kernels.
+_MAX_DRAFTED = 4
 _GPU_SHARE = 0.9
 
 
@@ -90,7 +92,11 @@ def build(path: Path, config: NativeConfig, on_progress: Callable[[float], None]
     caches_prefixes = config.enable_prefix_caching and not (sizes.rope and sizes.rope.depends_on_prompt)
     block_manager = BlockManager(num_blocks, config.block_size, caches_prefixes=caches_prefixes)
     scheduler = Scheduler(
-        block_manager, config.max_num_seqs, config.max_num_batched_tokens, caches_outputs=runner.is_exact
+        block_manager,
+        config.max_num_seqs,
+        config.max_num_batched_tokens,
+        caches_outputs=runner.is_exact,
+        max_drafted=_max_drafted(config, is_exact=runner.is_exact),
     )
     core = EngineCore(info, scheduler, runner, Sampler(sizes.vocab_size, device))
     return core, Ready(info, scheduler.stats(), num_blocks * block_bytes, num_threads)
@@ -129,6 +135,17 @@ def _kernels(config: NativeConfig, device: torch.device) -> ctypes.CDLL | None:
             "AVX2, and are built when the package is installed and finds a C++ compiler."
         )
     return library
+
+
+def _max_drafted(config: NativeConfig, *, is_exact: bool) -> int:
+    if config.num_speculative_tokens and not is_exact:
+        raise EngineStartError(
+            "Tokens are guessed (num_speculative_tokens) with the engine's own kernels only: without them guesses "
+            "could change what is answered."
+        )
+    if config.num_speculative_tokens is None:
+        return _MAX_DRAFTED if is_exact else 0
+    return config.num_speculative_tokens
 
 
 def _num_blocks(config: NativeConfig, max_model_len: int, block_bytes: int, device: torch.device) -> int:
