@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import weakref
+from collections.abc import Callable
 from collections.abc import Sequence as Items
 
 import numpy as np
@@ -60,7 +61,6 @@ class KernelRunner:
         if config.rope is not None:
             self._rotary = RotaryEmbedding(config.rope, config.head_dim, max_model_len, torch.float32, cpu)
         self._needs_prompt_lengths = config.rope is not None and config.rope.depends_on_prompt
-        self._embedding = weights.embedding
         self._logits = torch.empty(0, config.vocab_size)
         floats = library.portico_block_floats(block_size, config.num_kv_heads, config.head_dim)
         # Zero pages of the system take no memory until they are written.
@@ -96,6 +96,8 @@ class KernelRunner:
             layers=layers,
             head=self._matrix(weights.head, dtype),
         )
+        self._embed = self._embedding(weights, dtype)
+        del weights
         give_back_freed_memory()
         self._layers = layers
         self._decoder = library.portico_create(ctypes.byref(model), num_threads, turns)
@@ -155,7 +157,7 @@ class KernelRunner:
             token_ids += tokens
             positions += range(start, start + len(tokens))
             prompt_lengths += [sequence.num_prompt_tokens] * len(tokens)
-        hidden = functional.embedding(torch.tensor(token_ids), self._embedding).float()
+        hidden = self._embed(torch.tensor(token_ids))
         places = torch.tensor(positions)
         batch = Batch(
             num_rows=len(token_ids),
@@ -174,6 +176,16 @@ class KernelRunner:
             batch.query_scales = scales.data_ptr()
         self._library.portico_forward(self._decoder, ctypes.byref(batch))
         return hidden
+
+    def _embedding(self, weights: DecoderWeights, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+        """What turns ids [n] into the vectors of tokens, [n, hidden] float32."""
+        head = self._owned[-1]
+        if weights.head is weights.embedding and dtype is not torch.int8:
+            assert isinstance(head, PackedMatrix)
+            # One copy is enough.
+            return head.rows
+        embedding = weights.embedding
+        return lambda token_ids: functional.embedding(token_ids, embedding).float()
 
     def _evaluate_head(self, hidden: Tensor) -> Tensor:
         num_rows = len(hidden)

@@ -94,3 +94,10 @@ def test_rows_of_zeros_give_zeros(library: ctypes.CDLL) -> None:
     product = Product(library, PackedMatrix(library, random_numbers(64, 32), torch.int8), 1)
     assert torch.equal(product(torch.zeros(1, 32)), torch.zeros(1, 64))
     product.close()
+
+
+@pytest.mark.parametrize("name", ["float32", "float16", "bfloat16"])
+def test_rows_are_found_again(library: ctypes.CDLL, name: str) -> None:
+    weight = random_numbers(130, 67)
+    found = PackedMatrix(library, weight, FORMATS[name]).rows(torch.tensor([129, 0, 63, 64, 0]))
+    assert torch.equal(found, weight.to(FORMATS[name]).float()[[129, 0, 63, 64, 0]])

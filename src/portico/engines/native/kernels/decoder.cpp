@@ -412,6 +412,11 @@ PORTICO_PUBLIC void portico_pack(const void* rows, int64_t row_bytes, const port
     }
 }
 
+// Rows of a matrix that is packed in floating-point numbers, to `rows` [count, inputs].
+PORTICO_PUBLIC void portico_unpack(const portico::Matrix* matrix, const int64_t* outputs, int64_t count, float* rows) {
+    for (int64_t i = 0; i < count; ++i) portico::unpack(*matrix, outputs[i], rows + i * matrix->num_inputs);
+}
+
 // What the offset of unsigned activations adds to a product of a row of weights, to be taken away.
 PORTICO_PUBLIC int64_t portico_byte_offset() { return portico::kByteOffset; }
 

@@ -45,6 +45,7 @@ def _with_signatures(library: ctypes.CDLL) -> ctypes.CDLL:
         ("portico_block_floats", c_int64, (c_int64, c_int64, c_int64)),
         ("portico_packed_bytes", c_int64, (c_int32, c_int64, c_int64)),
         ("portico_pack", None, (c_void_p, c_int64, POINTER(Matrix))),
+        ("portico_unpack", None, (POINTER(Matrix), c_void_p, c_int64, c_void_p)),
         ("portico_create", c_void_p, (POINTER(Model), c_int64, c_int64)),
         ("portico_destroy", None, (c_void_p,)),
         ("portico_forward", None, (c_void_p, POINTER(Batch))),

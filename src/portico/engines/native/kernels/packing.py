@@ -39,6 +39,7 @@ class PackedMatrix:
         num_outputs, num_inputs = matrix_shape(weight) if weight.dtype is torch.int8 else weight.shape
         format_ = _FORMATS[dtype]
         panel = library.portico_panel()
+        self._library = library
         self._num_lanes = -(-num_outputs // panel) * panel
         self._order = _order(num_outputs, panel) if is_paired else np.arange(num_outputs)
         # numpy asks the system for large pages, which matter when weights are read from end to end.
@@ -58,28 +59,35 @@ class PackedMatrix:
         )
         for first in range(0, num_outputs, num_outputs if is_paired else _ROWS_AT_ONCE):
             last = num_outputs if is_paired else min(first + _ROWS_AT_ONCE, num_outputs)
-            self._pack(library, weight[first:last], dtype, first, last)
+            self._pack(weight[first:last], dtype, first, last)
+
+    def rows(self, numbers: Tensor) -> Tensor:
+        """Some rows [n] int64 of a matrix of floating-point numbers: [n, in] float32."""
+        assert self.structure.format != INT8
+        found = torch.empty(len(numbers), self.structure.num_inputs)
+        self._library.portico_unpack(ctypes.byref(self.structure), numbers.data_ptr(), len(numbers), found.data_ptr())
+        return found
 
     @property
     def num_bytes(self) -> int:
         """Memory that it takes."""
         return self._panels.nbytes + self._scales.nbytes + self._corrections.nbytes
 
-    def _pack(self, library: ctypes.CDLL, weight: Tensor, dtype: torch.dtype, first: int, last: int) -> None:
+    def _pack(self, weight: Tensor, dtype: torch.dtype, first: int, last: int) -> None:
         if dtype is torch.int8:
             values, scales = values_and_scales(weight if weight.dtype is torch.int8 else quantized(weight))
             lanes = np.flatnonzero((self._order >= first) & (self._order < last))
             chosen = self._order[lanes] - first
             self._scales[lanes] = scales.numpy()[chosen]
             sums = values.sum(1, dtype=torch.int32).numpy()
-            self._corrections[lanes] = -library.portico_byte_offset() * sums[chosen]
+            self._corrections[lanes] = -self._library.portico_byte_offset() * sums[chosen]
             rows = values
         else:
             rows = weight.to(dtype).contiguous()
         part = Matrix.from_buffer_copy(self.structure)
         part.num_outputs = last - first
         part.panels = self._panels.ctypes.data + first * self._panels.nbytes // self._num_lanes
-        library.portico_pack(rows.data_ptr(), rows.stride(0) * rows.element_size(), ctypes.byref(part))
+        self._library.portico_pack(rows.data_ptr(), rows.stride(0) * rows.element_size(), ctypes.byref(part))
 
     def _in_lanes(
         self, values: np.ndarray[tuple[int], np.dtype[np.float32]]

@@ -89,6 +89,26 @@ void pack(const uint8_t* rows, int64_t row_bytes, const Matrix& matrix, Number* 
     }
 }
 
+// The weights of an output as float32; not of kInt8.
+inline void unpack(const Matrix& matrix, int64_t output, float* row) {
+    const uint8_t* panel =
+        static_cast<const uint8_t*>(matrix.panels) + output / kPanel * panel_bytes(matrix.format, matrix.num_inputs);
+    for (int64_t input = 0; input < matrix.num_inputs; ++input) {
+        const int64_t place = input * kPanel + output % kPanel;
+        if (matrix.format == kFloat32) {
+            row[input] = reinterpret_cast<const float*>(panel)[place];
+            continue;
+        }
+        const uint16_t number = reinterpret_cast<const uint16_t*>(panel)[place];
+        if (matrix.format == kFloat16) {
+            row[input] = _cvtsh_ss(number);
+        } else {
+            const uint32_t wide = static_cast<uint32_t>(number) << 16;
+            std::memcpy(row + input, &wide, 4);
+        }
+    }
+}
+
 // Brings a row of activations to bytes; returns its scale.
 inline float quantise(const float* x, int64_t size, uint8_t* bytes) {
     Vector most = broadcast(0);
