@@ -54,7 +54,10 @@ def bearer(key: str) -> dict[str, str]:
 
 def _table() -> list[str]:
     """Every path of the application's own table, with values for its variable parts."""
-    paths = [each.path for each in build_paths(build_dialects(ServerConfig()), find_precedence("default"), for_operators=True)]
+    paths = [
+        each.path
+        for each in build_paths(build_dialects(ServerConfig()), find_precedence("default"), for_operators=True)
+    ]
     filled = [
         re.sub(r"{(\w+)(:path)?}", lambda found: "1" if found[1] == "seconds" else "model", each) for each in paths
     ]
