@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import resource
 import socket
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -47,6 +48,7 @@ from portico.text.tokenizer import Tokenizer
 from portico.web.application import build_application
 from portico.web.endpoint import Context
 from portico.web.guard import Guard, is_loopback
+from portico.web.intake import ConnectionLimits
 from portico.web.page import Page
 from portico.web.server import Tls, bind, serve, serving
 from portico.web.shutdown import Drain, DrainingStopper
@@ -69,6 +71,8 @@ _PRECEDENCE: Mapping[tuple[str, str], Sequence[str]] = {
     ("GET", f"{_MODEL_PATH}/ready"): ("triton", "mindie"),
     ("GET", f"{_MODEL_PATH}/config"): ("triton", "mindie"),
 }
+# Open files of a server beside its clients' connections.
+_SPARE_FILES = 64
 _TGI_PROFILES = {"strict": tgi.STRICT, "improved": tgi.IMPROVED}
 
 
@@ -297,16 +301,29 @@ async def _listen(
     gc.freeze()
     # Hundreds of streams hold enough objects for collections to be frequent, and next to nothing in them is a cycle.
     gc.set_threshold(20_000)
+    limits = _connection_limits(config)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(_serve_procedures(config.profile, context, listeners.rpc, tls))
         for each in listeners.management:
-            await stack.enter_async_context(serving(management, each, tls, config.send_timeout or None))
-        await serve(application, listeners.main, announce, drain, tls, config.send_timeout or None)
+            await stack.enter_async_context(serving(management, each, tls, limits))
+        await serve(application, listeners.main, announce, drain, tls, limits)
 
 
 def _time_limits(config: ServerConfig) -> TimeLimits:
     """As the operator has set them; 0 is none."""
     return TimeLimits(config.request_timeout or None, config.queue_timeout or None, config.stall_timeout or None)
+
+
+def _connection_limits(config: ServerConfig) -> ConnectionLimits:
+    """As the operator has set them, with as many connections as the system lets a process have, but for some files."""
+    max_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if max_files == resource.RLIM_INFINITY:
+        max_files = config.max_connections + _SPARE_FILES
+    return ConnectionLimits(
+        send_timeout=config.send_timeout or None,
+        idle_timeout=config.idle_timeout,
+        max_connections=max(min(config.max_connections, max_files - _SPARE_FILES), 1),
+    )
 
 
 def _tls(config: ServerConfig) -> Tls | None:

@@ -81,6 +81,8 @@ class ServerConfig:
     stall_timeout: float = option(
         300.0, "longest time without a token of a request that was begun, 0 is without end", metavar="SECONDS"
     )
+    idle_timeout: float = option(75.0, "longest time of a connection without a request", metavar="SECONDS")
+    max_connections: int = option(4096, "connections that are open at once on each port of HTTP", metavar="N")
     send_timeout: float = option(
         60.0,
         "longest time that a client may leave what is sent to it unread before it is cut off, 0 is without end",
@@ -134,9 +136,19 @@ class ServerConfig:
                 raise ValueError(f"{name} is at least 1, not {value}.")
         if self.max_client_batch_size is not None and self.max_client_batch_size < 1:
             raise ValueError(f"max_client_batch_size is at least 1, not {self.max_client_batch_size}.")
-        for name in ("request_timeout", "queue_timeout", "stall_timeout", "send_timeout", "drain_timeout"):
+        for name in (
+            "request_timeout",
+            "queue_timeout",
+            "stall_timeout",
+            "send_timeout",
+            "drain_timeout",
+        ):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} is a number of seconds, not {getattr(self, name)}.")
+        if not 0 < self.idle_timeout < math.inf:
+            raise ValueError(f"idle_timeout is more than 0 seconds, not {self.idle_timeout}.")
+        if self.max_connections < 1:
+            raise ValueError(f"max_connections is at least 1, not {self.max_connections}.")
         bounds = ("max_choices", "max_logprobs", "max_stop", "max_token_ids", "max_messages", "max_body_size")
         for name in ("max_waiting", *bounds):
             if getattr(self, name) < 0:

@@ -18,6 +18,7 @@ from portico.core.observer import Outcome, RequestRecord
 from portico.text.tokenizer import Tokenizer
 from portico.web.application import build_application
 from portico.web.endpoint import Context
+from portico.web.intake import ConnectionLimits
 from portico.web.server import bind, serving
 from tests.byte_tokenizer import build_byte_tokenizer
 from tests.service.conftest import Bench
@@ -78,7 +79,7 @@ async def open_site(tokenizer: Tokenizer, send_timeout: float | None = None, **c
         application = build_application(context, {}, {"/page": lambda: (b"page", "text/html")})
         listener = bind("127.0.0.1", 0)
         port = listener.getsockname()[1]
-        await stack.enter_async_context(serving(application, listener, None, send_timeout))
+        await stack.enter_async_context(serving(application, listener, None, ConnectionLimits(send_timeout)))
         client = await stack.enter_async_context(httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}"))
         while not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             await asyncio.sleep(0.01)

@@ -16,11 +16,13 @@ from typing import cast
 import uvicorn
 from starlette.types import ASGIApp
 
-from portico.web.connection import Connection, bound_send_buffer
+from portico.web.connection import bound_send_buffer
+from portico.web.intake import BoundedConnection, ConnectionLimits
 from portico.web.shutdown import Drain
 
 # How long the last bytes of answers have to get out once the drain is over, in seconds.
 LAST_BYTES_TIMEOUT = 1
+DEFAULT_LIMITS = ConnectionLimits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +74,10 @@ class _Server(uvicorn.Server):
 
 @asynccontextmanager
 async def serving(
-    application: ASGIApp, listener: socket.socket, tls: Tls | None, send_timeout: float | None = None
+    application: ASGIApp, listener: socket.socket, tls: Tls | None, limits: ConnectionLimits = DEFAULT_LIMITS
 ) -> AsyncIterator[None]:
     """Serves while the block runs; then the answers that are being written are finished."""
-    server = _Server(_config(application, tls, send_timeout), lambda: None)
+    server = _Server(_config(application, tls, limits), lambda: None)
     task = asyncio.ensure_future(server.serve(sockets=[listener]))
     try:
         yield
@@ -90,13 +92,10 @@ async def serve(
     on_ready: Callable[[], None],
     drain: Drain,
     tls: Tls | None = None,
-    send_timeout: float | None = None,
+    limits: ConnectionLimits = DEFAULT_LIMITS,
 ) -> None:
-    """Serves until SIGINT or SIGTERM and then until the drain is over; a second signal cuts everything off.
-
-    Clients that leave what is sent to them unread for `send_timeout` seconds are cut off.
-    """
-    server = _Server(_config(application, tls, send_timeout), on_ready)
+    """Serves until SIGINT or SIGTERM and then until the drain is over; a second signal cuts everything off."""
+    server = _Server(_config(application, tls, limits), on_ready)
     loop = asyncio.get_running_loop()
     draining: asyncio.Task[None] | None = None
 
@@ -119,10 +118,10 @@ async def serve(
         await asyncio.gather(draining, return_exceptions=True)
 
 
-def _config(application: ASGIApp, tls: Tls | None, send_timeout: float | None) -> uvicorn.Config:
+def _config(application: ASGIApp, tls: Tls | None, limits: ConnectionLimits) -> uvicorn.Config:
     return uvicorn.Config(
         application,
-        http=cast(type[asyncio.Protocol], partial(Connection, send_timeout=send_timeout)),
+        http=cast(type[asyncio.Protocol], partial(BoundedConnection, limits=limits)),
         ws="none",
         lifespan="off",
         log_config=None,
