@@ -28,6 +28,7 @@ MAX_WORD_LENGTH = 1024
 MAX_BANNED_WORDS = 128
 
 _AT_PATH = re.compile(r"^(?P<message>.*) - at `(?:key in )?\$\.?(?P<path>.*)`$", re.DOTALL)
+_LONG_NUMBER = re.compile(rb"[0-9]{19}")
 _TOKEN_ID = re.compile(r"^[0-9]{1,18}\Z")
 _SEPARATORS = tuple((chr(code).encode(), b"\\u%04x" % code) for code in (0x85, 0x2028, 0x2029))
 _MAX_CACHE_SALT = 128
@@ -88,7 +89,8 @@ def decode_object(body: bytes) -> dict[str, Any]:
     """The JSON object in a request body.
 
     Raises:
-        MalformedRequest: the body is not UTF-8 JSON, is nested too deep, or is not an object.
+        MalformedRequest: the body is not UTF-8 JSON, is nested too deep, has integers that nothing can count, or is not
+            an object.
     """
     try:
         value = msgspec.json.decode(body)
@@ -98,7 +100,22 @@ def decode_object(body: bytes) -> dict[str, Any]:
         raise MalformedRequest("The request body is nested too deep.") from None
     if not isinstance(value, dict):
         raise MalformedRequest("The request body must be a JSON object.")
+    if _LONG_NUMBER.search(body):
+        _refuse_large_integers(value)
     return value
+
+
+def _refuse_large_integers(value: Any) -> None:
+    """Neither engines nor clients have integers of more than 64 bits."""
+    rest = [value]
+    while rest:
+        match rest.pop():
+            case int(number) if not -(2**63) <= number < 2**64:
+                raise MalformedRequest("The request body has an integer of more than 64 bits.")
+            case dict(fields):
+                rest.extend(fields.values())
+            case list(items):
+                rest.extend(items)
 
 
 def convert(fields: dict[str, Any], schema: type[T], scope: str = "") -> T:
