@@ -113,7 +113,7 @@ async def test_a_silent_stream_is_kept_alive() -> None:
     async def send(message: MutableMapping[str, Any]) -> None:
         sent.append(message.get("body", b""))
 
-    sender = Sender({"type": "http", "method": "POST"}, send, "id")
+    sender = Sender({"type": "http", "method": "POST"}, send, {})
     task = asyncio.ensure_future(sender.keep_alive(b":", 0.05))
     await asyncio.sleep(0.12)
     assert sent == []

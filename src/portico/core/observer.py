@@ -31,10 +31,12 @@ class RequestRecord:
     """What is known of one request; times are of `time.perf_counter`, None while they have not come.
 
     Attributes:
-        request_id: the id in answers and logs.
+        request_id: our own id, of which there are no two.
         dialect: the name of the dialect, or empty for a path that none serves.
         route: the path as the dialect declares it, never as it was asked for, so that there are few of them.
         received_at: the request was read.
+        name: what its answer and logs call it: the client's own id where that is usable, else ours.
+        trace_id: of the trace of several services that it belongs to; empty without one.
         tenant: the name of whose key it came with; empty without keys.
         model: the name in the answer; empty until the request is admitted.
         is_streamed: the answer is sent as it comes.
@@ -61,6 +63,8 @@ class RequestRecord:
     dialect: str
     route: str
     received_at: float = field(default_factory=time.perf_counter)
+    name: str = ""
+    trace_id: str = ""
     tenant: str = ""
     model: str = ""
     is_streamed: bool = False

@@ -85,11 +85,15 @@ class AccessLog:
 def access_fields(record: RequestRecord) -> dict[str, Any]:
     """What the log says of a request; fields that it has not come to are left out."""
     fields: dict[str, Any] = {
-        "request_id": record.request_id,
+        "request_id": record.name or record.request_id,
         "dialect": record.dialect,
         "route": record.route,
         "status": record.status,
     }
+    if record.name not in ("", record.request_id):
+        fields["own_id"] = record.request_id
+    if record.trace_id:
+        fields["trace_id"] = record.trace_id
     if record.tenant:
         fields["key"] = record.tenant
     if record.error_kind:

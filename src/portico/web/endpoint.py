@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
@@ -37,6 +36,7 @@ from portico.core.tenant import Tenant
 from portico.core.tokens import Tokenized
 from portico.web.body import ClientLeft, read_body, wait_until_client_leaves
 from portico.web.guard import Access, Guard
+from portico.web.identity import Identity, identify
 from portico.web.media_type import check_media_type
 from portico.web.routing import Candidate, SharedPath, UnclaimedBody, find_dialect
 from portico.web.sender import Sender
@@ -101,13 +101,13 @@ class Endpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request; whatever happens, exactly one response is sent and one record is ended."""
-        request_id = uuid.uuid4().hex
-        sender = Sender(scope, send, request_id)
+        identity = identify(scope["headers"])
+        sender = Sender(scope, send, identity.headers)
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         candidates = self._path.candidates.get(method) or next(iter(self._path.candidates.values()))
         dialect = candidates[-1].dialect
         refuse: Callable[[PorticoError], Reply] = dialect.refuse
-        record = RequestRecord(request_id, dialect.name, self._path.path)
+        record = new_record(identity, dialect.name, self._path.path)
         try:
             tenant = self._context.guard.admit(scope["headers"], self._path.access(method))
             record.tenant = tenant.name
@@ -119,7 +119,7 @@ class Endpoint:
             if scope["method"] == "HEAD" and isinstance(chosen.route.operation, Shutdown):
                 # Whoever asks for a head wants to look, not to act.
                 raise MethodNotAllowed("HEAD", scope["path"], self._path.methods)
-            raw = self._describe_request(scope, method, request_id, body)
+            raw = self._describe_request(scope, method, identity.request_id, body)
             refuse = partial(chosen.route.refuse, raw) if chosen.route.refuse else chosen.dialect.refuse
             check_media_type(raw.headers, chosen.route)
             await _unless_client_leaves(receive, self._answer(chosen, raw, tenant, sender, record))
@@ -129,7 +129,7 @@ class Endpoint:
             record.fail(error)
             await sender.reply((error.dialect.refuse if isinstance(error, UnclaimedBody) else refuse)(error))
         except Exception as error:
-            logger.exception("request %s failed", request_id)
+            logger.exception("request %s failed", identity.name)
             record.fail(error)
             if not sender.status:
                 await sender.reply(refuse(EngineFailure("The server failed on this request.")))
@@ -224,6 +224,11 @@ class Endpoint:
             await sender.end_stream(encoder.close())
 
 
+def new_record(identity: Identity, dialect: str, route: str) -> RequestRecord:
+    """The record of a request that has just come."""
+    return RequestRecord(identity.request_id, dialect, route, name=identity.name, trace_id=identity.trace_id)
+
+
 class NotFound:
     """The ASGI application for every path that no dialect serves."""
 
@@ -232,10 +237,10 @@ class NotFound:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuses in the shape of the dialect whose prefix covers the path."""
-        request_id = uuid.uuid4().hex
-        sender = Sender(scope, send, request_id)
+        identity = identify(scope["headers"])
+        sender = Sender(scope, send, identity.headers)
         dialect = find_dialect(self._context.dialects, scope["path"])
-        record = RequestRecord(request_id, dialect.name, "")
+        record = new_record(identity, dialect.name, "")
         error: PorticoError = UnknownRoute(scope["method"], scope["path"])
         try:
             # Whoever has no key learns nothing of which paths there are.

@@ -18,8 +18,9 @@ from portico.core.events import Event, fold
 from portico.core.observer import RequestRecord
 from portico.core.rpc import Converse, DescribeEach, MessageEncoder, Procedure, RpcDialect, RpcRefusal, Watch
 from portico.core.tenant import Tenant
-from portico.web.endpoint import Context
+from portico.web.endpoint import Context, new_record
 from portico.web.guard import Access
+from portico.web.identity import Identity, identify
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +66,8 @@ class Caller:
         """One message for one; whatever happens, one record is ended."""
         raw = self._describe_request(body, call)
         try:
-            with self._recorded(raw.request_id) as record:
+            with self._recorded(raw) as record:
+                await call.send_initial_metadata(tuple(_identify(raw).headers.items()))
                 tenant = self._admit(call, record)
                 return await self._answer_message(raw, tenant, record)
         except _Refused as error:
@@ -96,7 +98,8 @@ class Caller:
         conversation = _Conversation(call, ends_on_error=self._operation.ends_on_error(whole))
         refusal: RpcRefusal | None = None
         try:
-            tenant = self._admit_conversation(call, whole.request_id)
+            tenant = self._admit_conversation(call)
+            await call.send_initial_metadata(tuple(_identify(whole).headers.items()))
             async with asyncio.TaskGroup() as tasks:
                 async for body in bodies:
                     raw = self._describe_request(body, call)
@@ -111,10 +114,10 @@ class Caller:
         """One message for each that comes, one after another."""
         assert isinstance(self._operation, DescribeEach)
         try:
-            self._admit_conversation(call, self._describe_request(b"", call).request_id)
+            self._admit_conversation(call)
             async for body in bodies:
                 raw = self._describe_request(body, call)
-                with self._recorded(raw.request_id):
+                with self._recorded(raw):
                     await call.write(self._operation.describe(raw, self._context.get_status()).body)
         except _Refused as error:
             await _abort(call, error.refusal)
@@ -124,7 +127,7 @@ class Caller:
         assert isinstance(self._operation, Watch)
         raw = self._describe_request(body, call)
         try:
-            with self._recorded(raw.request_id) as record:
+            with self._recorded(raw) as record:
                 self._admit(call, record)
                 told: bytes | None = None
                 while not self._stopping.is_set():
@@ -140,7 +143,7 @@ class Caller:
         """All messages for one; an error is one of them, unless the client wants the call to end with it."""
         encoder: MessageEncoder | None = None
         try:
-            with self._recorded(raw.request_id) as record:
+            with self._recorded(raw) as record:
                 record.tenant = tenant.name
                 record.is_streamed = True
                 exchange = operation.decode(raw)
@@ -162,13 +165,13 @@ class Caller:
         record.tenant = tenant.name
         return tenant
 
-    def _admit_conversation(self, call: Any, request_id: str) -> Tenant:
+    def _admit_conversation(self, call: Any) -> Tenant:
         """A refusal is a record of its own; what follows an admission has one for each message.
 
         Raises:
             _Refused: whoever calls is not let in.
         """
-        record = RequestRecord(request_id, self._dialect.name, self._route)
+        record = new_record(identify(read_metadata(call)), self._dialect.name, self._route)
         try:
             return self._admit(call, record)
         except PorticoError as error:
@@ -178,13 +181,13 @@ class Caller:
             raise _Refused(refusal) from error
 
     @contextmanager
-    def _recorded(self, request_id: str) -> Iterator[RequestRecord]:
+    def _recorded(self, raw: RawRequest) -> Iterator[RequestRecord]:
         """A record that is ended with the block.
 
         Raises:
             _Refused: any error of the block, which is its cause.
         """
-        record = RequestRecord(request_id, self._dialect.name, self._route)
+        record = new_record(_identify(raw), self._dialect.name, self._route)
         status = _OK
         try:
             yield record
@@ -197,7 +200,7 @@ class Caller:
             status = refusal.http_status
             raise _Refused(refusal) from error
         except Exception as error:
-            logger.exception("request %s failed", request_id)
+            logger.exception("request %s failed", record.name)
             record.fail(error)
             refusal = self._dialect.refuse(_our_failure())
             status = refusal.http_status
@@ -258,6 +261,10 @@ class _Conversation:
         async with self._lock:
             for message in messages:
                 await self._call.write(message)
+
+
+def _identify(raw: RawRequest) -> Identity:
+    return identify(((name.encode(), value.encode()) for name, value in raw.headers.items()), raw.request_id)
 
 
 async def _abort(call: Any, refusal: RpcRefusal) -> None:

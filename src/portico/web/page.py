@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable
 
 from starlette.types import Receive, Scope, Send
 
 from portico.core.dialect import Reply
 from portico.core.errors import MethodNotAllowed, PorticoError
-from portico.core.observer import RequestRecord
-from portico.web.endpoint import Context
+from portico.web.endpoint import Context, new_record
 from portico.web.guard import Access
+from portico.web.identity import identify
 from portico.web.sender import Sender
 
 # Gives the body and its media type.
@@ -28,15 +27,15 @@ class PageEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers with the page, to operators only: it tells of all tenants."""
-        request_id = uuid.uuid4().hex
-        sender = Sender(scope, send, request_id)
+        identity = identify(scope["headers"])
+        sender = Sender(scope, send, identity.headers)
         dialect = self._context.dialects[0]
         try:
             self._context.guard.admit(scope["headers"], Access.OPERATOR)
             if scope["method"] not in ("GET", "HEAD"):
                 raise MethodNotAllowed(scope["method"], self._path, ("GET",))
         except PorticoError as error:
-            record = RequestRecord(request_id, dialect.name, self._path)
+            record = new_record(identity, dialect.name, self._path)
             record.fail(error)
             await sender.reply(dialect.refuse(error))
             record.end(sender.status, self._context.observer)

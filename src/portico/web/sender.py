@@ -15,11 +15,14 @@ _NO_BUFFERING = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 
 
 class Sender:
-    """Sends one response and remembers how far it has come; `status` is 0 until it has begun."""
+    """Sends one response and remembers how far it has come; `status` is 0 until it has begun.
 
-    def __init__(self, scope: Scope, send: Send, request_id: str) -> None:
+    `names` are headers that every answer to the request has.
+    """
+
+    def __init__(self, scope: Scope, send: Send, names: Mapping[str, str]) -> None:
         self._send = send
-        self._request_id = request_id
+        self._names = names
         self._has_body = scope["method"] != "HEAD"
         self._writer: BodyWriter | None = scope.get("extensions", {}).get(BODY_WRITER, {}).get("writer")
         self._written_at = 0.0
@@ -81,6 +84,6 @@ class Sender:
         self._written_at = time.monotonic()
         named = {"content-type": media_type} if media_type else {}
         named.update((name.lower(), value) for name, value in headers.items())
-        named["x-request-id"] = self._request_id
+        named.update(self._names)
         encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in named.items()]
         await self._send({"type": "http.response.start", "status": status, "headers": encoded})
