@@ -45,6 +45,7 @@ from portico.text.answer_format import AnswerFormat
 from portico.text.chat_template import ChatTemplate
 from portico.text.literal_content import LiteralContent, check_literal_content
 from portico.text.tokenizer import Tokenizer
+from portico.text.tokenizer_info import describe_tokenizer
 from portico.web.application import build_application
 from portico.web.endpoint import Context
 from portico.web.guard import Guard, is_loopback
@@ -77,9 +78,15 @@ _TGI_PROFILES = {"strict": tgi.STRICT, "improved": tgi.IMPROVED}
 
 
 def build_dialects(
-    config: ServerConfig, defaults: SamplingDefaults = NO_ADVICE, device: str = "cpu"
+    config: ServerConfig,
+    defaults: SamplingDefaults = NO_ADVICE,
+    device: str = "cpu",
+    tokenizer_info: Mapping[str, str] | None = None,
 ) -> tuple[Dialect, ...]:
-    """All dialects, in the flavours of the configuration; the first one answers for paths that are nobody's."""
+    """All dialects, in the flavours of the configuration; the first one answers for paths that are nobody's.
+
+    `tokenizer_info` is what clients are told of the tokenizer, if the operator lets them.
+    """
     trusts_chat_template = config.trust_request_chat_template
     is_mindie = config.profile == "mindie"
     fingerprint = f"{__version__}-native"
@@ -88,7 +95,7 @@ def build_dialects(
     tgi_profile = replace(tgi_profile, has_v1=config.profile == "tgi", fingerprint=fingerprint)
     return (
         openai.dialect(openai.Profile(defaults, trusts_chat_template)),
-        vllm.dialect(replace(vllm_profile, trusts_chat_template=trusts_chat_template)),
+        vllm.dialect(replace(vllm_profile, trusts_chat_template=trusts_chat_template, tokenizer_info=tokenizer_info)),
         tgi.dialect(replace(tgi_profile, compute_type=f"{device}+optimized", **config.tgi_limits())),
         triton.dialect(triton.MINDIE if is_mindie else triton.DEFAULT),
         mindie.dialect(),
@@ -184,7 +191,10 @@ async def run(
             await engine.start(console.show_progress)
         finally:
             console.end_progress()
-        dialects = build_dialects(config, defaults, engine.info.device)
+        tokenizer_info = None
+        if config.enable_tokenizer_info_endpoint:
+            tokenizer_info = describe_tokenizer(checkpoint.path, tokenizer, template, engine.info.eos_token_ids)
+        dialects = build_dialects(config, defaults, engine.info.device, tokenizer_info)
         admission = Admission(engine_config.max_num_seqs, config.max_waiting)
         statistics = Statistics()
         latencies = Latencies()

@@ -31,6 +31,9 @@ class ServerConfig:
     chat_template: str | None = option(
         None, "file with a Jinja chat template, instead of the checkpoint's", metavar="FILE"
     )
+    enable_tokenizer_info_endpoint: bool = option(
+        False, "serve GET /tokenizer_info: special tokens and the chat template"
+    )
     trust_request_chat_template: bool = option(False, "render chat templates that come with requests")
     literal_content: str = option(
         "none",

@@ -22,7 +22,7 @@ def main(python: str, *arguments: str) -> int:
     """Runs the checks and gives their exit status."""
     with (
         tempfile.TemporaryDirectory() as folder,
-        run_server() as demo,
+        run_server("--enable-tokenizer-info-endpoint") as demo,
         run_writer(Path(folder), _CALL) as caller,
     ):
         addresses = {"PORTICO_DEMO": demo.base_url, "PORTICO_CALLER": caller.base_url}

@@ -83,6 +83,11 @@ def test_completions(base_url: str, checkpoint: Path, way: dict[str, Any]) -> No
     assert values == {"choices": 1.0, "answers": 1.0, "texts": pytest.approx(BITS_PER_BYTE, abs=5e-4)}
 
 
+def test_the_servers_tokenizer(base_url: str) -> None:
+    values = evaluate("local-completions", TASKS, base_url=f"{base_url}/completions", tokenizer_backend="auto")
+    assert values == {"choices": 1.0, "answers": 1.0, "texts": pytest.approx(BITS_PER_BYTE, abs=5e-4)}
+
+
 def test_chat_completions(base_url: str) -> None:
     address = f"{base_url}/chat/completions"
     (task,) = (each for each in TASKS if each["task"] == "answers")

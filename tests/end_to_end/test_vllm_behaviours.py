@@ -18,6 +18,7 @@ from tests.end_to_end.server import RunningServer, run_server
 pytestmark = pytest.mark.xdist_group("demo")
 
 PROMPT = "My name is Olivier and I"
+SCRIPTED = ("--engine", "scripted", "--token-delay", "0.02")
 JSON = {"Content-Type": "application/json"}
 USER = [{"role": "user", "content": "Hello!"}]
 
@@ -37,7 +38,7 @@ def site(demo_server: RunningServer) -> Iterator[httpx.Client]:
 def slow_site() -> Iterator[httpx.Client]:
     """A server that takes its time for each token, and trusts its clients' templates."""
     with (
-        run_server("--engine", "scripted", "--token-delay", "0.02", "--trust-request-chat-template") as server,
+        run_server(*SCRIPTED, "--trust-request-chat-template", "--enable-tokenizer-info-endpoint") as server,
         httpx.Client(base_url=server.address, timeout=60) as client,
     ):
         yield client
@@ -387,3 +388,12 @@ def test_26_an_error_in_a_stream() -> None:
 def test_32_models(site: httpx.Client) -> None:
     first, *_ = site.get("/v1/models").json()["data"]
     assert first.keys() >= {"id", "object", "created", "owned_by", "root", "max_model_len"}
+
+
+def test_what_clients_are_told_of_the_tokenizer(site: httpx.Client, slow_site: httpx.Client) -> None:
+    assert site.get("/tokenizer_info").status_code == 404
+    info = slow_site.get("/tokenizer_info").json()
+    assert info["tokenizer_class"]
+    (eos,) = post(slow_site, "/tokenize", prompt=info["eos_token"], add_special_tokens=False)["tokens"]
+    assert eos in post(slow_site, "/tokenize", messages=USER)["tokens"]
+    assert "messages" in info["chat_template"]

@@ -76,8 +76,8 @@ class ChatTemplate:
         Raises:
             ChatTemplateLoadError: a file is missing or broken.
         """
-        config = _read_tokenizer_config(checkpoint)
-        special_tokens = _special_tokens(config)
+        config = read_tokenizer_config(checkpoint)
+        special_tokens = read_special_tokens(config)
         if override is not None:
             if not override.is_file():
                 raise ChatTemplateLoadError(f"there is no chat template {override}")
@@ -153,7 +153,7 @@ def _read_template(path: Path) -> str:
         raise ChatTemplateLoadError(f"the chat template {path} cannot be read: {error}") from error
 
 
-def _read_tokenizer_config(checkpoint: Path) -> dict[str, Any]:
+def read_tokenizer_config(checkpoint: Path) -> dict[str, Any]:
     """The content of tokenizer_config.json, with what special_tokens_map.json has besides."""
     config: dict[str, Any] = {}
     for path in (checkpoint / "special_tokens_map.json", checkpoint / "tokenizer_config.json"):
@@ -164,7 +164,7 @@ def _read_tokenizer_config(checkpoint: Path) -> dict[str, Any]:
     return config
 
 
-def _special_tokens(config: Mapping[str, Any]) -> dict[str, str]:
+def read_special_tokens(config: Mapping[str, Any]) -> dict[str, str]:
     """Tokens by their names; beside them there are switches such as `add_bos_token`."""
     tokens = {name: value for name, value in config.items() if name.endswith("_token")}
     texts = {name: value["content"] if isinstance(value, dict) else value for name, value in tokens.items()}

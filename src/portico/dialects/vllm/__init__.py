@@ -7,6 +7,7 @@ Source: vLLM's examples and API server.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -20,7 +21,7 @@ from portico.dialects.vllm.metrics import METRIC_ALIASES
 from portico.dialects.vllm.profile import MINDIE as MINDIE
 from portico.dialects.vllm.profile import UPSTREAM as UPSTREAM
 from portico.dialects.vllm.profile import Profile as Profile
-from portico.dialects.vllm.server import health, load, version
+from portico.dialects.vllm.server import health, load, tokenizer_info, version
 from portico.dialects.vllm.tokens import decode_detokenize, decode_tokenize
 
 _CLAIM = Claim(has_prompt, "`prompt`")
@@ -64,5 +65,12 @@ def dialect(profile: Profile = UPSTREAM) -> Dialect:
             Route("GET", "/ping", Describe(health), is_open=True),
             Route("POST", "/ping", Describe(health), is_open=True),
             Route("GET", "/version", Describe(version)),
+            *_tokenizer_info(profile),
         ),
     )
+
+
+def _tokenizer_info(profile: Profile) -> Iterator[Route]:
+    """Chat templates can tell more of an operator than clients need to know, so the path is there on demand alone."""
+    if profile.tokenizer_info is not None:
+        yield Route("GET", "/tokenizer_info", Describe(partial(tokenizer_info, profile.tokenizer_info)))

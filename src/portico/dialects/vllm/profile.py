@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from portico.core.dialect import Reply
@@ -25,6 +25,7 @@ class Profile:
         stream_media_type: of streamed answers.
         refuse: the answer to a request that failed.
         trusts_chat_template: requests may bring a chat template.
+        tokenizer_info: what clients are told of the tokenizer; None is nothing.
     """
 
     default_max_tokens: int | None
@@ -37,6 +38,7 @@ class Profile:
     stream_media_type: str
     refuse: Callable[[PorticoError], Reply]
     trusts_chat_template: bool
+    tokenizer_info: Mapping[str, str] | None = None
 
 
 UPSTREAM = Profile(

@@ -1,9 +1,11 @@
 """Answers about the server.
 
-Source: vLLM's API server, `/health`, `/ping`, `/load` and `/version`.
+Source: vLLM's API server, `/health`, `/ping`, `/load`, `/version` and `/tokenizer_info`.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 from portico.core.dialect import RawRequest, Reply
 from portico.core.model import ServerStatus
@@ -23,3 +25,8 @@ def load(raw: RawRequest, status: ServerStatus) -> Reply:
 def version(raw: RawRequest, status: ServerStatus) -> Reply:
     """This server's version."""
     return Reply(200, wire.encode_json({"version": status.version}))
+
+
+def tokenizer_info(info: Mapping[str, str], raw: RawRequest, status: ServerStatus) -> Reply:
+    """What a client needs to know that tokenises by way of this server."""
+    return Reply(200, wire.encode_json(dict(info)))
