@@ -6,6 +6,7 @@ Faults are put into the running program from here, so that the product has no sw
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from weakref import WeakKeyDictionary
@@ -18,6 +19,8 @@ from portico.engines.native import process
 from portico.engines.scripted.stream import ScriptedStream
 from portico.service.preparation import Preparation
 from reliability import faulty_worker
+
+_LEAKED_BYTES = 32 << 10
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,6 +54,19 @@ def log_prompts() -> None:
     Preparation.prepare = shown  # type: ignore[method-assign]
 
 
+def leak() -> None:
+    """Every request leaves some memory behind, and every tenth a file descriptor."""
+    prepare, kept = Preparation.prepare, list[bytes]()
+
+    def leaking(self: Preparation, request: GenerationRequest, model: ModelInfo) -> list[TokenJob]:
+        kept.append(os.urandom(_LEAKED_BYTES))
+        if len(kept) % 10 == 0:
+            os.dup(sys.stderr.fileno())
+        return prepare(self, request, model)
+
+    Preparation.prepare = leaking  # type: ignore[method-assign]
+
+
 def _run_worker(life: Callable[..., None]) -> Callable[[], None]:
     def put_in() -> None:
         process._main = life
@@ -73,6 +89,7 @@ def stall() -> None:
 FAULTS: dict[str, Callable[[], None]] = {
     "count-preparations": count_preparations,
     "log-prompts": log_prompts,
+    "leak": leak,
     "stall": stall,
     "die": _run_worker(faulty_worker.die),
     "raise": _run_worker(faulty_worker.raise_error),
