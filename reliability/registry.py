@@ -5,10 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import chain
 
-from reliability import access, cancel, checkpoints, crash, limits, load, soak, stopping, tenants, upstream
+from reliability import (
+    access,
+    cancel,
+    checkpoints,
+    crash,
+    crowd,
+    decoding,
+    limits,
+    load,
+    soak,
+    stopping,
+    tenants,
+    upstream,
+)
 from reliability.check import GROUPS, Check
 
-_MODULES = (load, soak, cancel, stopping, crash, limits, checkpoints, upstream, access, tenants)
+_MODULES = (load, crowd, decoding, soak, cancel, stopping, crash, limits, checkpoints, upstream, access, tenants)
 
 
 def all_checks() -> tuple[Check, ...]:

@@ -32,11 +32,12 @@ async def learn(
     dialects: Sequence[SpokenDialect] = DIALECTS,
     is_streamed: bool | None = None,
     concurrency: int = 4,
+    headers: tuple[tuple[str, str], ...] = (),
 ) -> list[Spoken]:
     """Requests for each prompt in each dialect, streamed and whole, with their texts from a server that is hardly busy.
 
     The text is that of a whole answer; a stream must give the same. At most `concurrency` requests are asked at once.
-    `is_streamed` keeps only one of the forms.
+    `is_streamed` keeps only one of the forms; `headers` are sent with each.
 
     Raises:
         ValueError: the server does not answer, or answers two prompts alike, so that a mix-up could not be seen.
@@ -44,7 +45,7 @@ async def learn(
     gate = asyncio.Semaphore(concurrency)
 
     async def ask(dialect: SpokenDialect, prompt: str) -> Spoken:
-        whole = Spoken(dialect, prompt, num_tokens, is_streamed=False)
+        whole = Spoken(dialect, prompt, num_tokens, is_streamed=False, headers=headers)
         async with gate:
             answer = await exchange(server.address, whole.message)
         if answer.status != 200:
