@@ -220,6 +220,7 @@ async def run(
             max_body_bytes=config.max_body_size,
             stopper=DrainingStopper(admission.close, lambda: admission.num_requests),
             guard=Guard(keyring, _allowed_hosts(config, listeners, keyring)),
+            send_timeout=config.send_timeout or None,
         )
         drain = Drain(admission.close, lambda: admission.num_requests, generator.break_off, config.drain_timeout)
         await _listen(config, context, {"/metrics": metrics.render}, listeners, console, drain)

@@ -10,7 +10,7 @@ import subprocess
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +149,7 @@ def build_context(bench: Bench, service: Any, keeper: RecordKeeper, readiness: R
 
 
 @asynccontextmanager
-async def open_site(tokenizer: Tokenizer, **config: Any) -> AsyncIterator[Site]:
+async def open_site(tokenizer: Tokenizer, send_timeout: float | None = None, **config: Any) -> AsyncIterator[Site]:
     async with AsyncExitStack() as stack:
         bench = Bench(tokenizer, stack)
         service = await bench.start(**config)
@@ -157,7 +157,7 @@ async def open_site(tokenizer: Tokenizer, **config: Any) -> AsyncIterator[Site]:
         reserved = bind("127.0.0.1", 0)
         port = reserved.getsockname()[1]
         readiness = Readiness()
-        context = build_context(bench, service, keeper, readiness)
+        context = replace(build_context(bench, service, keeper, readiness), send_timeout=send_timeout)
         await stack.enter_async_context(serve_procedures(context, [DIALECT], reserved))
         address = f"127.0.0.1:{port}"
         channel = await stack.enter_async_context(grpc.aio.insecure_channel(address))
@@ -223,6 +223,30 @@ async def test_answers_interleave(tokenizer: Tokenizer) -> None:
     assert messages.count("bad?bad is bad.") == 1
     first_end = min(messages.index(each) for each in messages if each.endswith("|"))
     assert {message[0] for message in messages[:first_end]} >= {"a", "b"}
+
+
+async def test_a_client_that_reads_nothing_is_given_up(tokenizer: Tokenizer) -> None:
+    async with (
+        open_site(tokenizer, send_timeout=0.5, max_model_len=2000, text="hello " * 50) as site,
+        AsyncExitStack() as stack,
+    ):
+        # Without these the library takes in megabytes that nobody reads.
+        options = [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 4096)]
+        channel = await stack.enter_async_context(grpc.aio.insecure_channel(site.address, options=options))
+        call = channel.stream_stream("/fake.Service/Talk")()
+        for number in range(5):
+            await call.write(str(number).encode() * 900)
+        beside = site.talk()
+        await beside.write(b"a")
+        await beside.done_writing()
+        assert "".join(await read(beside)).endswith("|")
+        await site.wait_for_records(6)
+        outcomes = [record.outcome for record in site.keeper.records]
+        assert (outcomes.count(Outcome.ANSWERED), outcomes.count(Outcome.CANCELLED)) == (1, 5)
+        assert site.bench.engine.stats().num_running == 0
+        with pytest.raises(grpc.aio.AioRpcError) as failure:
+            await read_one_by_one(call)
+        assert failure.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
 async def test_one_report_for_each_message(tokenizer: Tokenizer) -> None:

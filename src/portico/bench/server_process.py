@@ -57,6 +57,10 @@ async def run_server(
     Raises:
         ServerStartFailed: it ended, or was not ready in time.
     """
+    task = asyncio.current_task()
+    assert task is not None
+    # The server is in a session of its own, so nobody else would stop it when this process is told to end.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
@@ -66,10 +70,6 @@ async def run_server(
             start_new_session=True,
             env=environment,
         )
-    task = asyncio.current_task()
-    assert task is not None
-    # The server is in a session of its own, so nobody else would stop it when this process is told to end.
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     try:
         await _wait_until_ready(process, base_url, ready_path, timeout, log)
         yield ServerProcess(process.pid, base_url)

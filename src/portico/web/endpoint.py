@@ -78,7 +78,8 @@ class Stopper(Protocol):
 class Context:
     """What all endpoints share; the first dialect answers for paths that no dialect's prefix covers.
 
-    `stopper` is there where routes that stop the server are served.
+    `stopper` is there where routes that stop the server are served. Remote procedures are given up when their client
+    reads nothing for `send_timeout` seconds; HTTP's connections see to that themselves.
     """
 
     dialects: tuple[Dialect, ...]
@@ -90,6 +91,7 @@ class Context:
     max_body_bytes: int
     stopper: Stopper | None = None
     guard: Guard = field(default_factory=Guard)
+    send_timeout: float | None = None
 
 
 class Endpoint:

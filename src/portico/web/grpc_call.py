@@ -37,6 +37,10 @@ class _Refused(Exception):
         self.refusal = refusal
 
 
+class _Stalled(Exception):
+    """The client of a call reads nothing."""
+
+
 class Caller:
     """Answers the calls of one procedure. Messages come and go as bytes.
 
@@ -95,7 +99,8 @@ class Caller:
         """
         assert isinstance(self._operation, Converse)
         whole = self._describe_request(b"", call)
-        conversation = _Conversation(call, ends_on_error=self._operation.ends_on_error(whole))
+        ends_on_error = self._operation.ends_on_error(whole)
+        conversation = _Conversation(call, self._context.send_timeout, ends_on_error=ends_on_error)
         refusal: RpcRefusal | None = None
         try:
             tenant = self._admit_conversation(call)
@@ -107,6 +112,11 @@ class Caller:
         except* _Refused as group:
             # Raised here, what ends the call would be in a group too, and the library would not know it.
             refusal = _first_refusal(group).refusal
+        except* _Stalled:
+            logger.warning(
+                "a call was given up: its client has read nothing for %g seconds", self._context.send_timeout
+            )
+            refusal = RpcRefusal("DEADLINE_EXCEEDED", "The client does not read its answers.", _OK)
         if refusal is not None:
             await _abort(call, refusal)
 
@@ -191,7 +201,7 @@ class Caller:
         status = _OK
         try:
             yield record
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, _Stalled):
             record.cancel()
             raise
         except PorticoError as error:
@@ -251,16 +261,24 @@ def read_metadata(call: Any) -> Iterator[tuple[bytes, bytes]]:
 class _Conversation:
     """The answering side of a call; writers take turns, and wait while the client reads slowly."""
 
-    def __init__(self, call: Any, *, ends_on_error: bool) -> None:
+    def __init__(self, call: Any, send_timeout: float | None, *, ends_on_error: bool) -> None:
         self.ends_on_error = ends_on_error
         self._call = call
+        self._send_timeout = send_timeout
         self._lock = asyncio.Lock()
 
     async def write(self, messages: Sequence[bytes]) -> None:
-        """Sends messages in one go."""
-        async with self._lock:
-            for message in messages:
-                await self._call.write(message)
+        """Sends messages in one go.
+
+        Raises:
+            _Stalled: the client has read none of them in time.
+        """
+        try:
+            async with asyncio.timeout(self._send_timeout), self._lock:
+                for message in messages:
+                    await self._call.write(message)
+        except TimeoutError:
+            raise _Stalled from None
 
 
 def _identify(raw: RawRequest) -> Identity:
