@@ -162,7 +162,8 @@ def test_reports_of_points_without_an_answer() -> None:
 
 async def test_the_front_end_alone(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(frontend, "STREAMS", (1, 4))
-    monkeypatch.setattr(frontend, "_NUM_TOKENS", 300)
+    monkeypatch.setattr(frontend, "_NUM_TOKENS", 1000)
+    monkeypatch.setattr(frontend, "_NUM_SHORT", 20)
     output = io.StringIO()
     config = settings(cache_dir=str(checkpoint.parent), rounds=1, profile=True)
     assert await run_bench("frontend", config, (), output, io.StringIO()) == 0

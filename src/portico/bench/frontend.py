@@ -19,10 +19,10 @@ from portico.bench.vocabulary import word_ids
 from portico.bench.wires import Target
 
 STREAMS = (1, 64, 512)
-_NUM_TOKENS = 20_000
-_OUTPUT_LEN = 128
+_NUM_TOKENS = 40_000
+_NUM_SHORT = 300
 # As long as the answers of the yardstick's measurement.
-_LONG_OUTPUT_LEN = 512
+_OUTPUT_LEN = 512
 # Seconds of a step: far more tokens than any front end can write, when hundreds of streams run.
 _STEP = 0.001
 
@@ -92,7 +92,7 @@ class _Run:
         self, server: ServerProcess, target: Target, num_streams: int, output_len: int, stream: TextIO | None
     ) -> LoadPoint:
         """One load."""
-        num_requests = max(num_streams, _NUM_TOKENS // _OUTPUT_LEN)
+        num_requests = max(num_streams, _NUM_SHORT if output_len == 1 else _NUM_TOKENS // output_len)
         settings = replace(
             self._config,
             load="closed",
@@ -100,7 +100,7 @@ class _Run:
             output_len=str(output_len),
             shared_prefix_len=0,
             n=1,
-            num_requests=2 * num_requests,
+            num_requests=num_requests,
         )
         workload = make_workload(settings, word_ids(self._shape.vocab_size))
         label = f"{output_len} tokens, "
@@ -125,7 +125,7 @@ async def run_frontend(
         target = await find_target(config, server.base_url)
         most = max(STREAMS)
         before = await _count(server)
-        long = [await run.measure(server, target, most, _LONG_OUTPUT_LEN, stream) for _ in range(config.rounds)]
+        long = [await run.measure(server, target, most, _OUTPUT_LEN, stream) for _ in range(config.rounds)]
         points.append(FrontendPoint(most, True, _per_write(before, await _count(server)), tuple(long)))
     return points
 

@@ -35,7 +35,8 @@ def restart(pid: int) -> None:
 class Profile:
     """Numbers of samples, by function and by the part of the program that it belongs to.
 
-    A function's own time includes that of the libraries in C and of the system calls that it makes.
+    A function's own time includes that of the libraries in C and of the system calls that it makes; what the event
+    loop does to go from one stream to the next is with the function that runs then.
     """
 
     total: int
