@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
+
+import pytest
 
 from docs.generate_ledgers import render_pages
 
@@ -27,3 +31,17 @@ def test_links_between_documents_lead_somewhere() -> None:
     for document in documents:
         for link in re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text(encoding="utf-8")):
             assert (document.parent / link).exists(), f"{document.name} links to {link}"
+
+
+@pytest.mark.parametrize("name", ["tgi", "triton", "mindie"])
+def test_the_flags_that_others_have_here_are_there(name: str) -> None:
+    """Of the commands for this server and of the column that is its own."""
+    page = (ROOT / "docs" / "migration" / f"{name}.md").read_text(encoding="utf-8")
+    # Commands go on in the next line after a backslash.
+    commands = re.findall(r"^portico serve .*$", page.replace("\\\n", ""), re.MULTILINE)
+    rows = re.findall(r"^\|[^|\n]*\|([^|\n]*)\|$", page, re.MULTILINE)
+    assert commands
+    assert rows
+    flags = {flag for text in (*commands, *rows) for flag in re.findall(r"--[a-z][a-z-]*", text)}
+    known = subprocess.run([sys.executable, "-m", "portico", "serve", "--help"], capture_output=True, text=True).stdout
+    assert not {flag for flag in flags if flag not in known.split() and f"{flag}," not in known}

@@ -275,8 +275,10 @@ def test_24_the_result_of_a_tool_is_read(writer: RunningServer) -> None:
         {"role": "assistant", "tool_calls": [call]},
         {"role": "tool", "tool_call_id": "0", "content": "Snow and sun"},
     ]
-    text = httpx.post(f"{writer.address}/chat_tokenize", json={"messages": messages}).json()["templated_text"]
+    asked = {"messages": messages, "tools": TOOLS}
+    text = httpx.post(f"{writer.address}/chat_tokenize", json=asked).json()["templated_text"]
     assert "Snow and sun" in text
+    assert "The weather in a city" in text
     with httpx.Client(base_url=writer.address, timeout=60) as http:
         assert chat(http, messages=messages).status_code == 200
 

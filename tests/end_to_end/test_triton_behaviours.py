@@ -116,7 +116,7 @@ def test_06_08_09_15_17_what_is_refused(http: httpx.Client, path: str, body: str
     refused(http.post(f"{MODEL}/{path}", content=body), 400, words)
 
 
-def test_10_an_error_is_the_last_event() -> None:
+def test_10_an_error_is_the_last_event_and_has_a_status_before_the_first() -> None:
     flags = ("--engine", "scripted", "--served-model-name", "demo", "--fail-after", "2")
     with run_server(*flags) as failing, httpx.Client(base_url=failing.address, timeout=30) as http:
         answer = generate_stream(http, stream=True, max_tokens=9, ignore_eos=True)
@@ -124,6 +124,8 @@ def test_10_an_error_is_the_last_event() -> None:
         piece = ["model_name", "model_version", "text_output"]
         assert [sorted(each) for each in events(answer)] == [piece, piece, ["error"]]
         refused(generate(http, max_tokens=9), 500, "failed after 2 tokens")
+    with run_server(*flags[:-1], "0") as failing, httpx.Client(base_url=failing.address, timeout=30) as http:
+        refused(generate_stream(http, stream=True, max_tokens=9), 500, "failed after 0 tokens")
         assert http.get("/v2/health/live").status_code == 200
 
 

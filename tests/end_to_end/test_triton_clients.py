@@ -348,6 +348,10 @@ def test_grpc_cancel_frees_the_engine(rpc: Any, site: Site) -> None:
     ):
         assert time.monotonic() < deadline, "the request still runs"
         time.sleep(0.05)
+    values = dict(line.rsplit(" ", 1) for line in page.splitlines() if line.startswith("nv_inference_"))
+    cancelled = 'nv_inference_request_failure{model="demo",reason="CANCELED",version="1"}'
+    (statistics,) = rpc.get_inference_statistics(MODEL).model_stats
+    assert 1 <= float(values[cancelled]) <= statistics.inference_stats.fail.count
 
 
 def test_the_tensors_of_a_langchain_wrapper(rpc: Any) -> None:

@@ -202,7 +202,10 @@ class Endpoint:
         sender: Sender,
         record: RequestRecord,
     ) -> None:
-        """The head is sent with the first batch, so that errors before it keep their status."""
+        """The head is sent with the first bytes, so that errors before them keep their status.
+
+        A wire that can say that it is alive says so from the first batch on, which has no bytes on some.
+        """
         encoder = exchange.encoder()
         observer = self._context.observer
         try:
@@ -210,8 +213,8 @@ class Endpoint:
                 async for batch in batches:
                     record.observe(batch, observer)
                     if not sender.status:
-                        await sender.start_stream(encoder.media_type, encoder.headers)
-                    if len(batch) > MAX_EVENTS:
+                        await _begin_stream(sender, encoder, encoder.feed(batch))
+                    elif len(batch) > MAX_EVENTS:
                         # They have piled up behind a slow reader, who is not given more at once than it can take.
                         for part in encode_in_parts(batch, encoder):
                             await sender.write(part)
@@ -223,7 +226,7 @@ class Endpoint:
             record.fail(error)
             await sender.end_stream(encoder.fail(error))
         else:
-            await sender.end_stream(encoder.close())
+            await _end_stream(sender, encoder)
 
 
 def new_record(identity: Identity, dialect: str, route: str) -> RequestRecord:
@@ -252,6 +255,20 @@ class NotFound:
         record.fail(error)
         await sender.reply(dialect.refuse(error))
         record.end(sender.status, self._context.observer)
+
+
+async def _begin_stream(sender: Sender, encoder: StreamEncoder, part: bytes) -> None:
+    """The head with the first part, or alone where it can be followed by signs of life."""
+    if part or encoder.keep_alive:
+        await sender.start_stream(encoder.media_type, encoder.headers)
+        await sender.write(part)
+
+
+async def _end_stream(sender: Sender, encoder: StreamEncoder) -> None:
+    """What comes last, after the head at least."""
+    if not sender.status:
+        await sender.start_stream(encoder.media_type, encoder.headers)
+    await sender.end_stream(encoder.close())
 
 
 @asynccontextmanager

@@ -88,9 +88,9 @@ CHAT_TOKENIZE = Ledger(
                 "top_p",
             )
         ),
-        refused("tools", "tool calls are not available."),
-        refused("tool_choice", "tool calls are not available."),
-        refused("tool_prompt", "tool calls are not available."),
+        honoured("tools", "the chat template must take them"),
+        honoured("tool_choice", "with `none` the model is not told of tools"),
+        refused("tool_prompt", "the chat template tells the model of its tools."),
     ),
 )
 

@@ -17,6 +17,7 @@ from portico.dialects.conversation import decode_conversation
 from portico.dialects.tgi import decode, ledgers
 from portico.dialects.tgi.profile import Profile
 from portico.dialects.tgi.schema import ChatTokenizeFields
+from portico.dialects.tools import decode_tools
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,5 +59,6 @@ def decode_chat_tokenize(raw: RawRequest) -> TokenizeExchange:
     ledgers.CHAT_TOKENIZE.check(body)
     fields = wire.convert(body, ChatTokenizeFields)
     wire.require_few_messages("messages", fields.messages, raw.limits.max_messages)
-    prompt = decode_conversation(fields.messages, body, trusts_template=False)
+    toolbox = decode_tools({name: body.get(name) for name in ("tools", "tool_choice")})
+    prompt = decode_conversation(fields.messages, body, trusts_template=False, tools=toolbox.tools)
     return TokenizeExchange(TokenizeRequest(None, prompt), is_chat=True)

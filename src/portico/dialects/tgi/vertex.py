@@ -76,7 +76,7 @@ def decode_vertex(raw: RawRequest, profile: Profile) -> VertexExchange:
         raise InvalidParameter(
             "instances", f"`instances` must have 1 to {raw.limits.max_num_seqs} entries. Given: {len(instances)}"
         )
-    read = [_read(fields, f"instances[{index}]") for index, fields in enumerate(instances)]
+    read = [_read(fields, f"instances[{index}]", raw.limits.max_messages) for index, fields in enumerate(instances)]
     parameters = read[0][1]
     for index, (_, other) in enumerate(read):
         if other != parameters:
@@ -87,7 +87,7 @@ def decode_vertex(raw: RawRequest, profile: Profile) -> VertexExchange:
     return VertexExchange(replace(request, output=replace(request.output, token_details=False, logprobs=None)))
 
 
-def _read(fields: dict[str, Any], path: str) -> tuple[Prompt, Parameters]:
+def _read(fields: dict[str, Any], path: str, max_messages: int) -> tuple[Prompt, Parameters]:
     INSTANCE.check(fields)
     given = {name: value for name, value in fields.items() if value is not None}
     instance = wire.convert(given, _Instance, path)
@@ -101,5 +101,6 @@ def _read(fields: dict[str, Any], path: str) -> tuple[Prompt, Parameters]:
     if (instance.inputs is None) == (instance.messages is None):
         raise InvalidParameter(path, f"`{path}` must have either `inputs` or `messages`")
     if instance.messages is not None:
+        wire.require_few_messages(f"{path}.messages", instance.messages, max_messages)
         return decode_conversation(instance.messages, {}, False), parameters
     return TextPrompt(instance.inputs or "", add_special_tokens=True), parameters

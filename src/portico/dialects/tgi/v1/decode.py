@@ -40,6 +40,7 @@ def decode_chat(raw: RawRequest, profile: Profile) -> ChatExchange:
     body = wire.decode_object(raw.body)
     ledgers.CHAT.check(body)
     fields = wire.convert(_without_nulls(body), ChatFields)
+    wire.require_few_messages("messages", fields.messages, raw.limits.max_messages)
     if fields.top_logprobs is not None and not fields.logprobs:
         raise InvalidParameter("top_logprobs", "`top_logprobs` needs `logprobs` to be true")
     toolbox = _toolbox(body, fields)
