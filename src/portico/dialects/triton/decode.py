@@ -74,7 +74,9 @@ class Decoder:
         """
         if not self.profile.always_has_id:
             return ""
-        named = raw.headers.get("req-id", raw.request_id)
+        named = raw.headers.get("req-id")
+        if named is None:
+            return raw.request_id
         if not _ID.match(named):
             raise InvalidParameter(
                 "req-id", "The header `req-id` must be 1 to 256 letters, digits, dashes and underscores."
