@@ -13,7 +13,7 @@ from typing import Any, TextIO
 
 from portico.bench.config import BenchConfig
 from portico.bench.frontend import frontend_to_json, profile_frontend, render_frontend, run_frontend
-from portico.bench.limits import MachineLimits, ModelLimits, measure_limits
+from portico.bench.limits import MachineLimits, ModelLimits, has_limits, measure_limits
 from portico.bench.plot import render_plot
 from portico.bench.random_checkpoint import find_or_make_checkpoint
 from portico.bench.report import describe_run, point_to_json, render_points
@@ -94,7 +94,7 @@ class _Bench:
             async with run_portico(checkpoint, self._flags, Path(folder) / "server.log") as server:
                 limits = None
                 dtype = await served_dtype(server.base_url)
-                if machine is not None and dtype in machine.gemm_rates:
+                if machine is not None and dtype is not None and has_limits(dtype, machine):
                     limits = ModelLimits(self._shape, dtype, machine)
                     self._output.write(f"Limits: {machine.describe()}; weights are {dtype}.\n")
                 return await self._points(server.base_url, server, limits, word_ids(self._shape.vocab_size))

@@ -11,8 +11,12 @@ from dataclasses import dataclass
 from portico.bench.shapes import BYTES_OF_DTYPE, ModelShape
 from portico.bench.workload import BenchRequest
 
-# int8 is the format of weights; keys and values are kept as the activations are.
-_KV_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "int8": 4}
+# int8 and int4 are formats of weights; keys and values are kept as the activations are.
+_KV_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "int8": 4, "int4": 4}
+# Four bits, and a scale of sixteen for 32 weights.
+_WEIGHT_BYTES = {**BYTES_OF_DTYPE, "int4": 0.5625}
+# What products of other formats are computed in.
+_RATES = {"int4": "int8", "float16": "float32"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,11 @@ def measure_limits(num_threads: int) -> MachineLimits:
     return MachineLimits(num_threads, measured.pop("memory_bandwidth"), measured)
 
 
+def has_limits(dtype: str, machine: MachineLimits) -> bool:
+    """Whether the limits for weights of a format are known."""
+    return dtype in _KV_BYTES and _RATES.get(dtype, dtype) in machine.gemm_rates
+
+
 @dataclass(frozen=True, slots=True)
 class ModelLimits:
     """The least time that a machine needs for a model whose weights are held in one dtype."""
@@ -71,7 +80,7 @@ class ModelLimits:
         asked = list(requests)
         if not asked:
             return 0.0
-        rate = self.machine.gemm_rates[self.dtype]
+        rate = self._rate
         prefill = sum(self._prompt_flops(each, shared_prefix_len) for each in asked) / rate
         if shared_prefix_len:
             prefill += self._span_flops(0, shared_prefix_len) / rate
@@ -80,6 +89,10 @@ class ModelLimits:
         width = min(concurrency, len(asked)) * asked[0].num_choices
         context = sum(len(each.prompt_ids) + each.output_len / 2 for each in asked) / len(asked)
         return prefill + later / width * self._step_seconds(width, context)
+
+    @property
+    def _rate(self) -> float:
+        return self.machine.gemm_rates[_RATES.get(self.dtype, self.dtype)]
 
     def _prompt_flops(self, request: BenchRequest, shared_prefix_len: int) -> float:
         return self._span_flops(shared_prefix_len, len(request.prompt_ids)) + 2.0 * self.shape.num_head_weights
@@ -91,7 +104,7 @@ class ModelLimits:
 
     def _step_seconds(self, width: int, context: float) -> float:
         weights = self.shape.num_layer_weights + self.shape.num_head_weights
-        num_bytes = float(weights * BYTES_OF_DTYPE[self.dtype])
+        num_bytes = float(weights * _WEIGHT_BYTES[self.dtype])
         num_bytes += width * self.shape.kv_bytes(context, _KV_BYTES[self.dtype])
         flops = width * (2.0 * weights + self.shape.attention_flops(context))
-        return max(num_bytes / self.machine.memory_bandwidth, flops / self.machine.gemm_rates[self.dtype])
+        return max(num_bytes / self.machine.memory_bandwidth, flops / self._rate)

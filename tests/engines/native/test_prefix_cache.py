@@ -196,7 +196,7 @@ def test_cached_tokens_are_counted(make_core: MakeCore) -> None:
     assert counts == [0, 48, 64, 32, 0, 0, 48]
 
 
-@pytest.mark.parametrize("dtype", ["float32", "int8"])
+@pytest.mark.parametrize("dtype", ["float32", "int8", "int4"])
 def test_a_reply_is_found_in_the_next_turn(make_core: MakeCore, dtype: str) -> None:
     """Kernels give a token the same keys and values in a prompt as when it was generated."""
     core = make_core(dtype=dtype, kernels="own")

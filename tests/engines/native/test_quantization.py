@@ -1,14 +1,24 @@
-"""Eight-bit products against exact integer arithmetic."""
+"""Products of eight bits against exact integer arithmetic, and weights of four bits."""
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from portico.core.engine import EngineStartError
 from portico.engines.native import quantization
+from portico.engines.native.config import NativeConfig
+from portico.engines.native.engine_core import EngineCore
 from portico.engines.native.linear import LinearFactory
 from portico.engines.native.quantization import (
+    FOUR_BITS,
+    dequantized,
     empty_matrix,
     fill,
     matrix_shape,
@@ -17,6 +27,10 @@ from portico.engines.native.quantization import (
     quantized_product,
     values_and_scales,
 )
+from portico.engines.native.startup import build
+from tests.engines.native.conftest import write_checkpoint
+from tests.engines.native.core_driver import run_to_end
+from tests.engines.native.jobs import job
 
 SHAPES = [(64, 96), (192, 1024), (896, 640), (100, 36)]
 
@@ -97,3 +111,36 @@ def test_rows_are_normalised_by_their_scales() -> None:
     torch.testing.assert_close(
         values * scales.unsqueeze(1), weight / weight.norm(dim=1, keepdim=True), atol=0.01, rtol=0
     )
+
+
+def test_four_bits_are_those_of_a_checkpoint_with_their_values(
+    make_core: Callable[..., EngineCore], checkpoint: Path, tmp_path: Path
+) -> None:
+    """Loading, packing and products of every projection: another checkpoint has what the four bits stand for."""
+    shutil.copytree(checkpoint, tmp_path, dirs_exist_ok=True)
+    tensors = load_file(checkpoint / "model.safetensors")
+    for name, tensor in tensors.items():
+        if name.endswith("_proj.weight"):
+            matrix = empty_matrix(tensor.shape[0], tensor.shape[1], FOUR_BITS)
+            fill(matrix, tensor)
+            tensors[name] = dequantized(matrix)
+            assert (tensors[name] - tensor).abs().max() < tensor.abs().max() / 7
+    save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    asked = job(range(20, 70), max_tokens=1, prompt_logprobs=0)
+    [found] = run_to_end(make_core(dtype="int4", kernels="own"), [asked])
+    [expected] = run_to_end(make_core(tmp_path, dtype="int8", kernels="own"), [asked])
+    pairs = zip(found.prefilled[0].logprobs[1:], expected.prefilled[0].logprobs[1:], strict=True)
+    distances = [abs(one.logprob - other.logprob) for one, other in pairs if one is not None and other is not None]
+    assert len(distances) == 49
+    assert sum(distances) / 49 < 0.1
+
+
+def test_four_bits_without_kernels_are_refused(make_core: Callable[..., EngineCore]) -> None:
+    with pytest.raises(EngineStartError, match="int4"):
+        make_core(dtype="int4", kernels="torch")
+
+
+def test_widths_that_are_no_whole_groups_are_refused(tmp_path: Path) -> None:
+    path = write_checkpoint(tmp_path, intermediate_size=100)
+    with pytest.raises(EngineStartError, match="FFN width, 100"):
+        build(path, NativeConfig(dtype="int4", device="cpu"), lambda _: None)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from portico.core.option import option
 
-DTYPES = ("auto", "float32", "float16", "bfloat16", "int8")
+DTYPES = ("auto", "float32", "float16", "bfloat16", "int8", "int4")
 THREAD_WAITS = ("spin", "passive")
 DEVICES = ("auto", "cpu", "cuda")
 KERNELS = ("auto", "own", "torch")
@@ -19,9 +19,9 @@ class NativeConfig:
     """Settings of the native engine; None is decided when the model is loaded.
 
     Attributes:
-        dtype: how weights and KV cache are held. On a CPU float16 and int8 are formats of the weights of products,
-            and everything else is float32. auto is bfloat16 on a GPU; on a CPU float32, or float16 for checkpoints of
-            16 bits, which lose nothing by it.
+        dtype: how weights and KV cache are held. On a CPU float16, int8 and int4 are formats of the weights of
+            products, and everything else is float32. auto is bfloat16 on a GPU; on a CPU float32, or float16 for
+            checkpoints of 16 bits, which lose nothing by it.
         device: auto is a GPU if PyTorch sees one.
         max_model_len: prompt and output tokens together; None is what the checkpoint and the KV cache allow.
         max_num_seqs: sequences that run at once.

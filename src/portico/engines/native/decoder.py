@@ -13,7 +13,14 @@ from torch.nn import functional
 from portico.engines.native.attention import Attention
 from portico.engines.native.linear import LinearFactory
 from portico.engines.native.memory import give_back_freed_memory
-from portico.engines.native.quantization import compute_dtype, embedding_dtype, empty_matrix, matrix_shape
+from portico.engines.native.quantization import (
+    FOUR_BITS,
+    compute_dtype,
+    embedding_dtype,
+    empty_matrix,
+    is_quantized,
+    matrix_shape,
+)
 from portico.engines.native.rope import RopeConfig, RotaryEmbedding, rotate
 
 
@@ -92,14 +99,17 @@ class DecoderWeights:
 
     @classmethod
     def empty(cls, config: DecoderConfig, dtype: torch.dtype, device: torch.device) -> DecoderWeights:
-        """Tensors of the right shapes, to be filled; with dtype int8 the projections are quantised matrices."""
+        """Tensors of the right shapes, to be filled.
+
+        With dtype int8 or int4 the projections are quantised matrices; the output head has eight bits with both.
+        """
 
         def tensor(*shape: int) -> Tensor:
             return torch.empty(shape, dtype=compute_dtype(dtype), device=device)
 
         def matrix(num_outputs: int, num_inputs: int) -> Tensor:
-            if dtype is torch.int8:
-                return empty_matrix(num_outputs, num_inputs)
+            if dtype in (torch.int8, FOUR_BITS):
+                return empty_matrix(num_outputs, num_inputs, dtype)
             return torch.empty(num_outputs, num_inputs, dtype=dtype, device=device)
 
         hidden, qkv = config.hidden_size, config.qkv_heads * config.head_dim
@@ -118,7 +128,9 @@ class DecoderWeights:
             )
             for _ in range(config.num_layers)
         ]
-        head = embedding if config.has_tied_head else matrix(config.vocab_size, hidden)
+        head = embedding
+        if not config.has_tied_head:
+            head = empty_matrix(config.vocab_size, hidden) if dtype is FOUR_BITS else matrix(config.vocab_size, hidden)
         return cls(embedding, layers, tensor(hidden), head)
 
     def tensors(self) -> Iterator[Tensor]:
@@ -136,8 +148,7 @@ class DecoderWeights:
     def num_parameters(self) -> int:
         """Count of weights."""
         return sum(
-            math.prod(matrix_shape(tensor)) if tensor.dtype is torch.int8 else tensor.numel()
-            for tensor in self.tensors()
+            math.prod(matrix_shape(tensor)) if is_quantized(tensor) else tensor.numel() for tensor in self.tensors()
         )
 
 
@@ -167,9 +178,9 @@ class Decoder:
         self.dtype = weights.final_norm.dtype
         self.device = weights.embedding.device
         self._weights = weights
-        is_quantized = weights.layers[0].qkv.dtype is torch.int8
-        self.needs_padding = self.device.type == "cpu" and not is_quantized
-        factory = LinearFactory(is_quantized)
+        has_bytes = weights.layers[0].qkv.dtype is torch.int8
+        self.needs_padding = self.device.type == "cpu" and not has_bytes
+        factory = LinearFactory(has_bytes)
         # Packing makes copies: each layer's plain weights go before the next layer's are packed.
         plain, weights.layers = weights.layers[::-1], []
         self._layers: list[_Layer] = []

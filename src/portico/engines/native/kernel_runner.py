@@ -20,9 +20,10 @@ from portico.core.engine import TokenLogprobs
 from portico.engines.native.attention import alibi_slopes
 from portico.engines.native.decoder import DecoderConfig, DecoderWeights, query_scales
 from portico.engines.native.kernels.packing import PackedMatrix
-from portico.engines.native.kernels.structures import Batch, Layer, Model
+from portico.engines.native.kernels.structures import INT8, Batch, Layer, Model
 from portico.engines.native.logprobs import token_logprobs
 from portico.engines.native.memory import give_back_freed_memory
+from portico.engines.native.quantization import is_quantized
 from portico.engines.native.rope import RotaryEmbedding
 from portico.engines.native.scheduler import Chunk, DecodeStep
 from portico.engines.native.sequence import Sequence
@@ -56,6 +57,7 @@ class KernelRunner:
         self._config = config
         self._block_size = block_size
         dtype = weights.layers[0].qkv.dtype
+        has_integers = is_quantized(weights.layers[0].qkv)
         cpu = torch.device("cpu")
         self._rotary = None
         if config.rope is not None:
@@ -94,9 +96,9 @@ class KernelRunner:
             slopes=None if config.rope else self._vector(torch.tensor(alibi_slopes(config.num_heads))),
             final_norm=self._vector(weights.final_norm),
             layers=layers,
-            head=self._matrix(weights.head, dtype),
+            head=self._matrix(weights.head, torch.int8 if has_integers else dtype),
         )
-        self._embed = self._embedding(weights, dtype)
+        self._embed = self._embedding(weights)
         del weights
         give_back_freed_memory()
         self._layers = layers
@@ -177,11 +179,11 @@ class KernelRunner:
         self._library.portico_forward(self._decoder, ctypes.byref(batch))
         return hidden
 
-    def _embedding(self, weights: DecoderWeights, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+    def _embedding(self, weights: DecoderWeights) -> Callable[[Tensor], Tensor]:
         """What turns ids [n] into the vectors of tokens, [n, hidden] float32."""
         head = self._owned[-1]
-        if weights.head is weights.embedding and dtype is not torch.int8:
-            assert isinstance(head, PackedMatrix)
+        assert isinstance(head, PackedMatrix)
+        if weights.head is weights.embedding and head.structure.format != INT8:
             # One copy is enough.
             return head.rows
         embedding = weights.embedding

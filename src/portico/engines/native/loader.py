@@ -14,7 +14,7 @@ from torch.nn import functional
 from portico.core.engine import EngineStartError
 from portico.engines.native.decoder import DecoderConfig, DecoderWeights
 from portico.engines.native.families import IGNORED_ENDINGS, Family, family_of
-from portico.engines.native.quantization import fill, matrix_shape, normalise_rows
+from portico.engines.native.quantization import fill, is_quantized, matrix_shape, normalise_rows
 from portico.engines.native.weight_files import read_object, read_tensors
 
 # Number formats of weights; others need scales that are not known here.
@@ -91,15 +91,14 @@ def _normalise(head: Tensor) -> None:
 
 
 def _fill(place: Tensor, value: Tensor, name: str, file: Path) -> None:
-    is_quantized = place.dtype is torch.int8
-    shape = matrix_shape(place) if is_quantized else place.shape
+    shape = matrix_shape(place) if is_quantized(place) else place.shape
     if value.shape != shape:
         raise EngineStartError(
             f"The tensor {name} in {file} has the shape {list(value.shape)}, but config.json asks for {list(shape)}."
         )
     if value.dtype not in _DTYPES:
         raise EngineStartError(f"The tensor {name} in {file} has the type {value.dtype}, which is not supported.")
-    if is_quantized:
+    if is_quantized(place):
         fill(place, value.detach())
     else:
         place.copy_(value.detach())

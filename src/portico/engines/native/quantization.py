@@ -1,11 +1,15 @@
-"""Products of eight-bit weights and eight-bit activations (W8A8) on a CPU.
+"""Products of eight-bit or four-bit weights and eight-bit activations on a CPU.
 
-Weights have one scale per output channel, activations one per token, both symmetric. Sums are integers and so exact:
-a row's result depends neither on its neighbours nor on their number.
+Weights of eight bits have one scale per output channel, activations one per token, both symmetric. Sums are integers
+and so exact: a row's result depends neither on its neighbours nor on their number.
 
 A quantised matrix [out, in] is one int8 tensor [out, in + 4]: in each row its numbers, then the four bytes of its
 float32 scale. Row blocks of it are quantised matrices themselves, so fused projections are filled part by part, as
 the checkpoint's tensors are read.
+
+Weights of four bits have one scale, of float16, for each `GROUP` inputs of an output, such that the number that is the
+furthest from zero is -8 of it (Q4_0 of llama.cpp). Such a matrix is one uint8 tensor [out, in / 2 + in / 16]: the
+numbers, eight too much, two to a byte, then the scales. Only the engine's own kernels multiply with it.
 """
 
 from __future__ import annotations
@@ -28,14 +32,25 @@ _ROWS_AT_ONCE = 4096
 _TINY = torch.finfo(torch.float32).tiny
 
 
+# The type of matrices of four bits, two to a byte; torch's own type of four bits has no operations.
+FOUR_BITS = torch.uint8
+# Inputs of weights of four bits that share a scale.
+GROUP = 32
+
+
+def is_quantized(tensor: Tensor) -> bool:
+    """Whether a tensor is a quantised matrix."""
+    return tensor.dtype in (torch.int8, FOUR_BITS)
+
+
 def compute_dtype(dtype: torch.dtype) -> torch.dtype:
     """What activations, norms, biases and the KV cache are held in."""
-    return torch.float32 if dtype in (torch.int8, torch.float16) else dtype
+    return torch.float32 if dtype in (torch.int8, FOUR_BITS, torch.float16) else dtype
 
 
 def embedding_dtype(dtype: torch.dtype) -> torch.dtype:
     """What the embedding is held in: checkpoints come in bfloat16, and eight bits would save little."""
-    return torch.bfloat16 if dtype is torch.int8 else dtype
+    return torch.bfloat16 if dtype in (torch.int8, FOUR_BITS) else dtype
 
 
 def is_supported() -> bool:
@@ -43,23 +58,54 @@ def is_supported() -> bool:
     return "fbgemm" in torch.backends.quantized.supported_engines
 
 
-def empty_matrix(num_outputs: int, num_inputs: int) -> Tensor:
-    """A quantised matrix, to be filled."""
+def empty_matrix(num_outputs: int, num_inputs: int, dtype: torch.dtype = torch.int8) -> Tensor:
+    """A quantised matrix of int8 or int4, to be filled."""
+    if dtype is FOUR_BITS:
+        return torch.empty(num_outputs, num_inputs // 2 + num_inputs // GROUP * 2, dtype=torch.uint8)
     return torch.empty(num_outputs, num_inputs + _SCALE_BYTES, dtype=torch.int8)
 
 
 def matrix_shape(matrix: Tensor) -> tuple[int, int]:
     """[out, in] of a quantised matrix."""
+    if matrix.dtype is FOUR_BITS:
+        return matrix.shape[0], matrix.shape[1] * 2 * GROUP // (GROUP + 4)
     return matrix.shape[0], matrix.shape[1] - _SCALE_BYTES
 
 
 def fill(matrix: Tensor, weight: Tensor) -> None:
     """Quantises weight [out, in] into a matrix."""
+    if matrix.dtype is FOUR_BITS:
+        _fill_nibbles(matrix, weight)
+        return
     for part, rows in zip(torch.split(matrix, _ROWS_AT_ONCE), torch.split(weight, _ROWS_AT_ONCE), strict=True):
         values = rows.float()
         scales = (_max_abs(values) / _MAX_LEVEL).clamp_min_(_TINY)
         part[:, :-_SCALE_BYTES] = (values / scales).round_()
         part[:, -_SCALE_BYTES:] = scales.view(torch.int8)
+
+
+def _fill_nibbles(matrix: Tensor, weight: Tensor) -> None:
+    num_bytes = weight.shape[1] // 2
+    for part, rows in zip(torch.split(matrix, _ROWS_AT_ONCE), torch.split(weight, _ROWS_AT_ONCE), strict=True):
+        groups = rows.float().view(len(rows), -1, GROUP)
+        furthest = groups.gather(2, groups.abs().argmax(2, keepdim=True))
+        scales = (furthest / -8).half()
+        divisors = torch.where(scales == 0, 1, scales).float()
+        numbers = ((groups / divisors).round_() + 8).clamp_(0, 15).to(torch.uint8).flatten(1)
+        part[:, :num_bytes] = numbers[:, 0::2] | numbers[:, 1::2] << 4
+        part[:, num_bytes:] = scales.squeeze(2).view(torch.uint8)
+
+
+def dequantized(matrix: Tensor) -> Tensor:
+    """The numbers [out, in] float32 that a quantised matrix stands for."""
+    if matrix.dtype is torch.int8:
+        values, scales = values_and_scales(matrix)
+        return values * scales.unsqueeze(1)
+    num_outputs, num_inputs = matrix_shape(matrix)
+    pairs = matrix[:, : num_inputs // 2]
+    numbers = torch.stack([pairs & 15, pairs >> 4], dim=2).view(num_outputs, -1, GROUP).float() - 8
+    scales = matrix[:, num_inputs // 2 :].contiguous().view(torch.float16).float()
+    return (numbers * scales.unsqueeze(2)).flatten(1)
 
 
 def quantized(weight: Tensor) -> Tensor:

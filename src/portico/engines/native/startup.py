@@ -15,7 +15,7 @@ from portico.engines.native import kernel_runner
 from portico.engines.native.attention import KVCache
 from portico.engines.native.block_manager import BlockManager
 from portico.engines.native.config import SPIN_TURNS, NativeConfig
-from portico.engines.native.decoder import Decoder
+from portico.engines.native.decoder import Decoder, DecoderConfig
 from portico.engines.native.engine_core import EngineCore
 from portico.engines.native.kernel_runner import KernelRunner
 from portico.engines.native.kernels.library import load
@@ -23,7 +23,7 @@ from portico.engines.native.loader import load_weights, read_checkpoint
 from portico.engines.native.memory import available_memory
 from portico.engines.native.messages import Ready
 from portico.engines.native.model_runner import ModelRunner
-from portico.engines.native.quantization import compute_dtype, is_supported
+from portico.engines.native.quantization import FOUR_BITS, GROUP, compute_dtype, is_supported
 from portico.engines.native.sampler import Sampler
 from portico.engines.native.scheduler import Scheduler
 from portico.engines.native.torch_runner import TorchRunner
@@ -58,6 +58,8 @@ def build(path: Path, config: NativeConfig, on_progress: Callable[[float], None]
         block_bytes = per_token * config.block_size
     else:
         block_bytes = kernel_runner.block_bytes(library, sizes, config.block_size)
+    if dtype is FOUR_BITS:
+        _check_groups(sizes, has_kernels=library is not None)
     weights = load_weights(checkpoint, dtype, device, on_progress)
     num_parameters = weights.num_parameters
     num_threads = config.num_threads or _num_threads(num_parameters)
@@ -66,7 +68,7 @@ def build(path: Path, config: NativeConfig, on_progress: Callable[[float], None]
     max_model_len = _max_model_len(config, wanted_len, num_blocks)
     info = ModelInfo(
         architecture=checkpoint.architecture,
-        dtype=str(dtype).removeprefix("torch."),
+        dtype="int4" if dtype is FOUR_BITS else str(dtype).removeprefix("torch."),
         device=device.type,
         vocab_size=sizes.vocab_size,
         max_model_len=max_model_len,
@@ -122,7 +124,7 @@ def _dtype(name: str, device: torch.device, stored: str | None) -> torch.dtype:
         return torch.float16 if has_kernels and stored in ("float16", "bfloat16") else torch.float32
     if name in ("float16", "int8") and not has_kernels:
         raise EngineStartError(f"The number format {name} is for x86 CPUs only; ask for bfloat16 or auto.")
-    dtype: torch.dtype = getattr(torch, name)
+    dtype: torch.dtype = FOUR_BITS if name == "int4" else getattr(torch, name)
     return dtype
 
 
@@ -135,6 +137,21 @@ def _kernels(config: NativeConfig, device: torch.device) -> ctypes.CDLL | None:
             "AVX2, and are built when the package is installed and finds a C++ compiler."
         )
     return library
+
+
+def _check_groups(sizes: DecoderConfig, *, has_kernels: bool) -> None:
+    if not has_kernels:
+        raise EngineStartError("The number format int4 is for the engine's own kernels only; ask for int8 or auto.")
+    for name, size in (
+        ("hidden size", sizes.hidden_size),
+        ("width of all heads", sizes.num_heads * sizes.head_dim),
+        ("FFN width", sizes.ffn_size),
+    ):
+        if size % GROUP:
+            raise EngineStartError(
+                f"The number format int4 has one scale for {GROUP} weights, and the checkpoint's {name}, {size}, is no "
+                f"multiple of that; ask for int8."
+            )
 
 
 def _max_drafted(config: NativeConfig, *, is_exact: bool) -> int:

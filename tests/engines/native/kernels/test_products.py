@@ -11,7 +11,7 @@ from torch import Tensor
 from portico.engines.native.kernels.library import load
 from portico.engines.native.kernels.packing import PackedMatrix
 from portico.engines.native.kernels.structures import Model
-from portico.engines.native.quantization import quantized, values_and_scales
+from portico.engines.native.quantization import FOUR_BITS, dequantized, empty_matrix, fill, quantized, values_and_scales
 
 FORMATS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "int8": torch.int8}
 # [out, in], none of the last ones a multiple of anything that matters.
@@ -69,6 +69,26 @@ def test_products_are_those_of_exact_arithmetic(library: ctypes.CDLL, name: str,
     else:
         expected = x.double() @ weight.to(FORMATS[name]).double().T + bias
     torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-4 if shape[1] > 100 else 1e-5)
+
+
+def nibbles(weight: Tensor) -> Tensor:
+    matrix = empty_matrix(weight.shape[0], weight.shape[1], FOUR_BITS)
+    fill(matrix, weight)
+    return matrix
+
+
+@pytest.mark.parametrize("shape", [(64, 32), (256, 896), (130, 96)])
+def test_products_of_four_bits_are_those_of_exact_arithmetic(library: ctypes.CDLL, shape: tuple[int, int]) -> None:
+    matrix = nibbles(random_numbers(*shape))
+    x = random_numbers(21, shape[1], seed=2)
+    product = Product(library, PackedMatrix(library, matrix, FOUR_BITS), 2)
+    rows, row_scales = quantized_rows(x)
+    expected = rows @ dequantized(matrix).double().T * row_scales
+    torch.testing.assert_close(product(x).double(), expected, rtol=1e-5, atol=1e-4 if shape[1] > 100 else 1e-5)
+    alone = torch.cat([product(row.unsqueeze(0)) for row in x])
+    for num_rows in (2, 3, 5, 7, 21):
+        assert torch.equal(product(x[-num_rows:]), alone[-num_rows:])
+    product.close()
 
 
 @pytest.mark.parametrize("num_threads", [1, 3])

@@ -201,7 +201,7 @@ private:
 
     // The rows that a product reads: normalised if there is a weight, and quantised if the matrix is.
     Rows prepared(const float* x, int64_t size, const float* norm, const Matrix& matrix, int thread) {
-        const bool is_quantised = matrix.format == kInt8;
+        const bool is_quantised = matrix.format == kInt8 || matrix.format == kInt4;
         if (!is_quantised && !norm)
             return {reinterpret_cast<const uint8_t*>(x), size * static_cast<int64_t>(sizeof(float)), nullptr};
         Own& own = own_[thread];
@@ -219,7 +219,7 @@ private:
                 normalise(from, norm, size, model_.norm_eps, own.normalised);
                 from = own.normalised;
             }
-            scales[row] = quantise(from, size, to);
+            scales[row] = quantise(from, size, matrix.format, to);
         }
         if (!is_few) threads_.meet();
         return {data, row_bytes_, scales};
@@ -407,6 +407,7 @@ PORTICO_PUBLIC void portico_pack(const void* rows, int64_t row_bytes, const port
     void* to = const_cast<void*>(matrix->panels);
     switch (matrix->format) {
         case portico::kInt8: portico::pack(from, row_bytes, *matrix, static_cast<int8_t*>(to)); break;
+        case portico::kInt4: portico::pack_nibbles(from, row_bytes, *matrix, static_cast<uint8_t*>(to)); break;
         case portico::kFloat32: portico::pack(from, row_bytes, *matrix, static_cast<float*>(to)); break;
         default: portico::pack(from, row_bytes, *matrix, static_cast<uint16_t*>(to));
     }

@@ -9,12 +9,20 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from portico.engines.native.kernels.structures import BFLOAT16, FLOAT16, FLOAT32, INT8, Matrix
-from portico.engines.native.quantization import matrix_shape, quantized, values_and_scales
+from portico.engines.native.kernels.structures import BFLOAT16, FLOAT16, FLOAT32, INT4, INT8, Matrix
+from portico.engines.native.quantization import FOUR_BITS, is_quantized, matrix_shape, quantized, values_and_scales
 
-_FORMATS = {torch.float32: FLOAT32, torch.float16: FLOAT16, torch.bfloat16: BFLOAT16, torch.int8: INT8}
+_FORMATS = {
+    torch.float32: FLOAT32,
+    torch.float16: FLOAT16,
+    torch.bfloat16: BFLOAT16,
+    torch.int8: INT8,
+    FOUR_BITS: INT4,
+}
 # Rows that are brought to another format at once; a multiple of every panel.
 _ROWS_AT_ONCE = 8192
+# Bytes of a line of the processor's cache: vectors that lie across two of them are read twice.
+_LINE = 64
 
 
 class PackedMatrix:
@@ -24,7 +32,7 @@ class PackedMatrix:
         weight: floating-point numbers, or a quantised matrix.
         bias: [out] float32 or None.
         is_paired: the upper half of the rows are gates, the lower half the values that they are for.
-        dtype: what it is held in; int8 quantises.
+        dtype: what it is held in; int8 quantises, FOUR_BITS is for matrices that are quantised already.
     """
 
     def __init__(
@@ -36,14 +44,13 @@ class PackedMatrix:
         *,
         is_paired: bool = False,
     ) -> None:
-        num_outputs, num_inputs = matrix_shape(weight) if weight.dtype is torch.int8 else weight.shape
+        num_outputs, num_inputs = matrix_shape(weight) if is_quantized(weight) else weight.shape
         format_ = _FORMATS[dtype]
         panel = library.portico_panel()
         self._library = library
         self._num_lanes = -(-num_outputs // panel) * panel
         self._order = _order(num_outputs, panel) if is_paired else np.arange(num_outputs)
-        # numpy asks the system for large pages, which matter when weights are read from end to end.
-        self._panels = np.empty(library.portico_packed_bytes(format_, num_outputs, num_inputs), np.uint8)
+        self._panels = _aligned(library.portico_packed_bytes(format_, num_outputs, num_inputs))
         self._scales = np.zeros(self._num_lanes, np.float32)
         self._corrections = np.zeros(self._num_lanes, np.int32)
         self._bias = None if bias is None else self._in_lanes(bias.float().numpy())
@@ -63,7 +70,7 @@ class PackedMatrix:
 
     def rows(self, numbers: Tensor) -> Tensor:
         """Some rows [n] int64 of a matrix of floating-point numbers: [n, in] float32."""
-        assert self.structure.format != INT8
+        assert self.structure.format not in (INT8, INT4)
         found = torch.empty(len(numbers), self.structure.num_inputs)
         self._library.portico_unpack(ctypes.byref(self.structure), numbers.data_ptr(), len(numbers), found.data_ptr())
         return found
@@ -95,6 +102,13 @@ class PackedMatrix:
         lanes = np.zeros(self._num_lanes, np.float32)
         lanes[: len(self._order)] = values[self._order]
         return lanes
+
+
+def _aligned(num_bytes: int) -> npt.NDArray[np.uint8]:
+    # numpy asks the system for large pages, which matter when weights are read from end to end.
+    memory = np.empty(num_bytes + _LINE, np.uint8)
+    start = -memory.ctypes.data % _LINE
+    return memory[start : start + num_bytes]
 
 
 def _order(num_outputs: int, panel: int) -> npt.NDArray[np.int64]:

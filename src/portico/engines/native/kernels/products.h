@@ -4,6 +4,8 @@
 // one output runs over the inputs in order, in one lane. A row's result so depends on no other row, to the bit.
 //
 //   kInt8:  [panels][inputs / 4][kPanel][4] signed bytes; activations are bytes too, with one scale for each row
+//   kInt4:  [panels][inputs / 32], each the 4 bits of [4][kPanel][4] inputs and of those 4 behind them, eight too much, and
+//           then [kPanel] scales of float16; activations as before
 //   others: [panels][inputs][kPanel]
 #pragma once
 
@@ -13,7 +15,7 @@
 
 namespace portico {
 
-enum Format : int32_t { kFloat32 = 0, kFloat16 = 1, kBfloat16 = 2, kInt8 = 3 };
+enum Format : int32_t { kFloat32 = 0, kFloat16 = 1, kBfloat16 = 2, kInt8 = 3, kInt4 = 4 };
 
 // What becomes of the products: they are stored, added to what is there, or are gates and values of an FFN.
 enum class Use { kStore, kAdd, kGate };
@@ -22,12 +24,17 @@ enum class Use { kStore, kAdd, kGate };
 constexpr int kPanelVectors = 4;
 constexpr int kTileRows = 6;
 constexpr int kByteTileRows = 6;
+constexpr int kNibbleTileRows = 4;
 #else
 constexpr int kPanelVectors = 2;
 constexpr int kTileRows = 6;
 constexpr int kByteTileRows = 4;
+constexpr int kNibbleTileRows = 4;
 #endif
 constexpr int kPanel = kPanelVectors * kWidth;
+// Inputs of kInt4 that have one scale, and the bytes of them for a panel.
+constexpr int kGroup = 32;
+constexpr int kGroupBytes = kPanel * (kGroup / 2 + 2);
 // Rows that a thread takes at a time; their activations stay in its cache.
 constexpr int kBlockRows = 96;
 
@@ -60,6 +67,7 @@ constexpr int kByteOffset = 0;
 #endif
 
 inline int64_t panel_bytes(int32_t format, int64_t num_inputs) {
+    if (format == kInt4) return num_inputs / kGroup * kGroupBytes;
     const int64_t size = format == kInt8 ? 1 : format == kFloat32 ? 4 : 2;
     return round_up(num_inputs, format == kInt8 ? 4 : 1) * kPanel * size;
 }
@@ -89,7 +97,26 @@ void pack(const uint8_t* rows, int64_t row_bytes, const Matrix& matrix, Number* 
     }
 }
 
-// The weights of an output as float32; not of kInt8.
+// Rows have the 4 bits of two inputs in each byte, and then a scale for each group.
+inline void pack_nibbles(const uint8_t* rows, int64_t row_bytes, const Matrix& matrix, uint8_t* panels) {
+    std::memset(panels, 0, matrix.num_panels() * panel_bytes(kInt4, matrix.num_inputs));
+    for (int64_t panel = 0; panel < matrix.num_panels(); ++panel)
+        for (int64_t lane = 0; lane < kPanel; ++lane) {
+            const int64_t output = output_at(panel, lane, matrix.num_outputs, matrix.is_paired);
+            if (output >= matrix.num_outputs) continue;
+            const uint8_t* row = rows + output * row_bytes;
+            uint8_t* group = panels + panel * panel_bytes(kInt4, matrix.num_inputs);
+            for (int64_t first = 0; first < matrix.num_inputs; first += kGroup, group += kGroupBytes) {
+                for (int64_t i = 0; i < kGroup; ++i) {
+                    const int bits = row[(first + i) / 2] >> (i % 2 * 4) & 15;
+                    group[(i / 8 * kPanel + lane) * 4 + i % 4] |= bits << (i / 4 % 2 * 4);
+                }
+                std::memcpy(group + kPanel * kGroup / 2 + lane * 2, row + matrix.num_inputs / 2 + first / kGroup * 2, 2);
+            }
+        }
+}
+
+// The weights of an output as float32; not of kInt8 and kInt4.
 inline void unpack(const Matrix& matrix, int64_t output, float* row) {
     const uint8_t* panel =
         static_cast<const uint8_t*>(matrix.panels) + output / kPanel * panel_bytes(matrix.format, matrix.num_inputs);
@@ -109,8 +136,13 @@ inline void unpack(const Matrix& matrix, int64_t output, float* row) {
     }
 }
 
-// Brings a row of activations to bytes; returns its scale.
-inline float quantise(const float* x, int64_t size, uint8_t* bytes) {
+// Where the sums of the groups of a row of bytes are, times minus eight.
+inline int32_t* group_sums(uint8_t* bytes, int64_t size) {
+    return reinterpret_cast<int32_t*>(bytes + round_up(size, 64));
+}
+
+// Brings a row of activations to bytes, for products with a format; returns its scale.
+inline float quantise(const float* x, int64_t size, int32_t format, uint8_t* bytes) {
     Vector most = broadcast(0);
     int64_t i = 0;
     for (; i + kWidth <= size; i += kWidth) most = maximum(most, absolute(load(x + i)));
@@ -129,7 +161,14 @@ inline float quantise(const float* x, int64_t size, uint8_t* bytes) {
         for (int64_t j = i; j < size; ++j) out[j] = rounded[j - i];
     }
     for (int64_t j = size; j < round_up(size, 4); ++j) out[j] = 0;
-    if (kByteOffset)
+    if (format == kInt4) {
+        int32_t* sums = group_sums(bytes, size);
+        for (int64_t first = 0; first < size; first += kGroup) {
+            int32_t total = 0;
+            for (int64_t i = 0; i < kGroup; ++i) total += out[first + i];
+            sums[first / kGroup] = -8 * total;
+        }
+    } else if (kByteOffset)
         for (int64_t j = 0; j < round_up(size, 4); ++j) bytes[j] ^= 0x80;
     return step;
 }
@@ -200,6 +239,17 @@ inline Vector as_floats(Integers x) { return _mm512_cvtepi32_ps(x); }
 // Activations are unsigned here, 128 too much: what that adds is the sum of the weights.
 inline Integers first_sum(const int32_t* correction) { return load_integers(correction); }
 
+// A group of weights, 0 to 15, and signed activations.
+inline Integers begin_group(int32_t first) { return _mm512_set1_epi32(first); }
+inline Integers add_nibbles(Integers sum, Integers weights, int32_t four) {
+    const Integers values = _mm512_set1_epi32(four);
+    asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(weights), "v"(values));
+    return sum;
+}
+inline Vector end_group(Integers sum, int32_t) { return as_floats(sum); }
+inline Integers low_nibbles(Integers x) { return _mm512_and_si512(x, _mm512_set1_epi8(15)); }
+inline Integers high_nibbles(Integers x) { return low_nibbles(_mm512_srli_epi16(x, 4)); }
+
 struct Bytes {
     explicit Bytes(int32_t four) : values(_mm512_set1_epi32(four)) {}
     Integers add_products(Integers sum, Integers weights) const {
@@ -216,6 +266,17 @@ using Integers = __m256i;
 inline Integers load_integers(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
 inline Vector as_floats(Integers x) { return _mm256_cvtepi32_ps(x); }
 inline Integers first_sum(const int32_t*) { return _mm256_setzero_si256(); }
+
+// A group of weights, 0 to 15, and signed activations: eight sums of two products fit 16 bits.
+inline Integers begin_group(int32_t) { return _mm256_setzero_si256(); }
+inline Integers add_nibbles(Integers sum, Integers weights, int32_t four) {
+    return _mm256_add_epi16(sum, _mm256_maddubs_epi16(weights, _mm256_set1_epi32(four)));
+}
+inline Vector end_group(Integers sum, int32_t first) {
+    return as_floats(_mm256_add_epi32(_mm256_madd_epi16(sum, _mm256_set1_epi16(1)), _mm256_set1_epi32(first)));
+}
+inline Integers low_nibbles(Integers x) { return _mm256_and_si256(x, _mm256_set1_epi8(15)); }
+inline Integers high_nibbles(Integers x) { return low_nibbles(_mm256_srli_epi16(x, 4)); }
 
 // Neighbouring products are added in 16 bits. Both factors are at most 127, so that nothing is clipped.
 struct Bytes {
@@ -267,6 +328,64 @@ inline void multiply_bytes(const Rows& x, int64_t row, const int8_t* panel, int6
 #undef PORTICO_END
 }
 
+template <int kRows>
+inline void multiply_nibbles(const Rows& x, int64_t row, const uint8_t* panel, int64_t num_inputs, int64_t ahead,
+                             Sums* out) {
+#define PORTICO_BEGIN(r)                                                                                           \
+    uint8_t* row##r = const_cast<uint8_t*>(x.data) + (row + (r < kRows ? r : 0)) * x.stride;                       \
+    const int32_t* firsts##r = group_sums(row##r, num_inputs);                                                     \
+    Sums sums##r;                                                                                                  \
+    for (auto& lane : sums##r.lanes) lane = broadcast(0);
+#define PORTICO_GROUP(r)        \
+    IntegerSums totals##r;      \
+    if constexpr (r < kRows)    \
+        for (auto& lane : totals##r.lanes) lane = begin_group(firsts##r[group]);
+#define PORTICO_STEP(r)                                                                                            \
+    if constexpr (r < kRows) {                                                                                     \
+        int32_t fours[2];                                                                                          \
+        std::memcpy(fours, row##r + group * kGroup + step * 8, 8);                                                 \
+        for (int v = 0; v < kPanelVectors; ++v) {                                                                  \
+            totals##r.lanes[v] = add_nibbles(totals##r.lanes[v], low[v], fours[0]);                                \
+            totals##r.lanes[v] = add_nibbles(totals##r.lanes[v], high[v], fours[1]);                               \
+        }                                                                                                          \
+    }
+#define PORTICO_SCALE(r)                                                                                           \
+    if constexpr (r < kRows)                                                                                       \
+        for (int v = 0; v < kPanelVectors; ++v)                                                                    \
+            sums##r.lanes[v] =                                                                                     \
+                multiply_add(end_group(totals##r.lanes[v], firsts##r[group]), scales[v], sums##r.lanes[v]);
+#define PORTICO_END(r) \
+    if constexpr (r < kRows) out[r] = sums##r;
+
+    PORTICO_EACH(PORTICO_BEGIN)
+    int64_t group = 0;
+    do {
+        PORTICO_EACH(PORTICO_GROUP)
+        fetch<kGroupBytes>(panel, ahead);
+#pragma GCC unroll 4
+        for (int step = 0; step < kGroup / 8; ++step) {
+            Integers low[kPanelVectors], high[kPanelVectors];
+            for (int v = 0; v < kPanelVectors; ++v) {
+                const Integers both = load_integers(panel + (step * kPanelVectors + v) * 4 * kWidth);
+                low[v] = low_nibbles(both);
+                high[v] = high_nibbles(both);
+            }
+            PORTICO_EACH(PORTICO_STEP)
+        }
+        const uint16_t* halves = reinterpret_cast<const uint16_t*>(panel + kPanel * kGroup / 2);
+        Vector scales[kPanelVectors];
+        for (int v = 0; v < kPanelVectors; ++v) scales[v] = load_half(halves + v * kWidth);
+        PORTICO_EACH(PORTICO_SCALE)
+        panel += kGroupBytes;
+    } while (++group < num_inputs / kGroup);
+    PORTICO_EACH(PORTICO_END)
+#undef PORTICO_BEGIN
+#undef PORTICO_GROUP
+#undef PORTICO_STEP
+#undef PORTICO_SCALE
+#undef PORTICO_END
+}
+
 // x / (1 + e^-x), the gate of the FFN.
 inline Vector sigmoid_linear(Vector x) {
     return divide(x, add(broadcast(1), exponential(subtract(broadcast(0), x))));
@@ -287,6 +406,12 @@ void multiply_tile(const Rows& x, int64_t row, const Matrix& matrix, int64_t pan
                 for (int v = 0; v < kPanelVectors; ++v)
                     sums[r].lanes[v] = multiply(multiply(sums[r].lanes[v], load(matrix.scales + first + v * kWidth)),
                                           broadcast(x.scales[row + r]));
+            break;
+        case kInt4:
+            multiply_nibbles<kRows>(x, row, begin, matrix.num_inputs, ahead, sums);
+            for (int r = 0; r < kRows; ++r)
+                for (int v = 0; v < kPanelVectors; ++v)
+                    sums[r].lanes[v] = multiply(sums[r].lanes[v], broadcast(x.scales[row + r]));
             break;
         case kFloat32:
             multiply_floats<kRows, ReadFloat32>(x, row, reinterpret_cast<const float*>(begin), matrix.num_inputs,
@@ -333,7 +458,7 @@ void multiply_tile(const Rows& x, int64_t row, const Matrix& matrix, int64_t pan
 template <Use kUse>
 void multiply_panel(const Rows& x, int64_t first, int64_t last, const Matrix& matrix, int64_t panel, float* out,
                     int64_t out_stride) {
-    const int most = matrix.format == kInt8 ? kByteTileRows : kTileRows;
+    const int most = matrix.format == kInt4 ? kNibbleTileRows : matrix.format == kInt8 ? kByteTileRows : kTileRows;
     for (int64_t row = first; row < last;) {
         // Tiles of about the same size: one of six rows and one of a single row would take longer than four and three.
         const int64_t num_tiles = (last - row + most - 1) / most;

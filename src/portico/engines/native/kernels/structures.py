@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from ctypes import POINTER, c_float, c_int32, c_int64, c_void_p
 
-FLOAT32, FLOAT16, BFLOAT16, INT8 = range(4)
+FLOAT32, FLOAT16, BFLOAT16, INT8, INT4 = range(5)
 
 
 class Matrix(ctypes.Structure):

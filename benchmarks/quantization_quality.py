@@ -1,4 +1,4 @@
-"""What eight-bit products cost in quality: `python -m benchmarks.int8_quality [CHECKPOINT]`.
+"""What quantised products cost in quality: `python -m benchmarks.quantization_quality [CHECKPOINT] [--dtype int4]`.
 
 Both formats read the same text, which float32 wrote: greedy continuations of prompts, from the demo model's cases or,
 for another checkpoint, of random tokens. Printed are how often the best token is the same, how far the
@@ -85,6 +85,7 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path, nargs="?", default=DEMO, help="folder of the checkpoint")
     parser.add_argument("--prompts", type=int, default=200, help="number of prompts")
     parser.add_argument("--max-tokens", type=int, default=48, help="tokens that continue each prompt")
+    parser.add_argument("--dtype", choices=("int8", "int4"), default="int8", help="what is compared with float32")
     arguments = parser.parse_args()
     prompts = prompts_of(arguments.checkpoint, arguments.prompts)
     core, ready = build(arguments.checkpoint, NativeConfig(dtype="float32", device="cpu"), lambda _: None)
@@ -93,7 +94,7 @@ def main() -> None:
     texts = [prompt + output for prompt, output in zip(prompts, written, strict=True)]
     exact = run(core, texts, 0, stops).places
     del core
-    core, _ = build(arguments.checkpoint, NativeConfig(dtype="int8", device="cpu"), lambda _: None)
+    core, _ = build(arguments.checkpoint, NativeConfig(dtype=arguments.dtype, device="cpu"), lambda _: None)
     outputs = run(core, prompts, arguments.max_tokens, stops).outputs
     same = sum(one == other for one, other in zip(outputs, written, strict=True))
     rounded = run(core, texts, 0, stops).places
