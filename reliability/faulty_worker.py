@@ -11,7 +11,7 @@ import signal
 import socket
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from portico.engines.native import process, worker
 from portico.engines.native.config import NativeConfig
@@ -19,7 +19,7 @@ from portico.text.tokenizer import Tokenizer
 
 # In the prompt of a request that shall fail when its prompt is evaluated, and when its tokens are.
 PREFILL_WORD, DECODE_WORD = "Sesame", "Abracadabra"
-_SPARE_MEMORY = 12 << 20
+_SPARE_MEMORY = 24 << 20
 
 _run = process._main
 # What it imports is looked up in it when it is called, and is none of what it offers.
@@ -82,12 +82,12 @@ def have_little_memory(connection: socket.socket, path: Path, config: NativeConf
 
 
 def _wrap(path: Path, fail: Callable[[], None]) -> None:
-    build, tokenizer = _worker.build, Tokenizer.load(path)
+    # Only this process imports torch.
+    from portico.engines.native.engine_core import EngineCore
 
-    def wrapped(*arguments: Any) -> Any:
-        core: Any
-        core, ready = build(*arguments)
-        core._runner = _Runner(core._runner, tokenizer, fail)
-        return core, ready
+    begin, tokenizer = EngineCore.__init__, Tokenizer.load(path)
 
-    _worker.build = wrapped
+    def begin_with_fault(self: EngineCore, info: Any, scheduler: Any, runner: Any, sampler: Any) -> None:
+        begin(self, info, scheduler, cast(Any, _Runner(runner, tokenizer, fail)), sampler)
+
+    EngineCore.__init__ = begin_with_fault  # type: ignore[method-assign]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import random
 from collections.abc import Iterable, Mapping
@@ -172,16 +173,20 @@ async def _check_turns(settings: Settings) -> Result:
     flags = ("--max-num-seqs", "8", "--max-waiting", "64", "--prefill-delay", "0.1", "--token-delay", "0.01")
     async with run_server(settings, *flags) as server:
         learnt = await learn(server, 24, 2, (COMPLETION,), is_streamed=True)
+        # Of several lengths, so that places become free one by one.
+        several = [each for number in (12, 18, 24, 30) for each in await learn(server, number, 1, (COMPLETION,), True)]
     async with run_server(settings, *flags, "--api-key-file", str(keys)) as server:
         alone, _ = await closed_loop(server, _as(BOB, learnt), 1, settings.pick(100, 10))
         stop = asyncio.Event()
         outcomes = []
 
-        async def flood() -> None:
-            while not stop.is_set():
-                outcomes.extend(await at_once(server, _as(ALICE, learnt[:1])))
+        async def flood(first: int) -> None:
+            for spoken in itertools.islice(itertools.cycle(_as(ALICE, several)), first, None):
+                if stop.is_set():
+                    return
+                outcomes.extend(await at_once(server, [spoken]))
 
-        floods = [asyncio.create_task(flood()) for _ in range(20)]
+        floods = [asyncio.create_task(flood(index)) for index in range(20)]
         await asyncio.sleep(1)
         beside, queued = [
             (await closed_loop(server, _as(key, learnt), 1, settings.pick(100, 10)))[0] for key in (BOB, ALICE)
