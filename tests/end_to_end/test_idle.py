@@ -51,7 +51,7 @@ def test_an_idle_server_does_nothing(engine: str) -> None:
 
 
 def test_idle_connections_are_cheap() -> None:
-    with run_server("--engine", "scripted") as server, ExitStack() as stack:
+    with run_server("--engine", "scripted", "--idle-timeout", "8") as server, ExitStack() as stack:
         parts = urlsplit(server.address)
         files, memory = num_files(server), resident_bytes(server)
         connections = [
