@@ -85,7 +85,7 @@ class GenerationService:
             )
         if not self._engine.is_ready:
             raise NotReady("The model is not ready to serve; it is being loaded.")
-        with self._admission.admit(request.num_choices), self._quotas.admit(tenant) as usage:
+        with self._admission.admit(request.num_choices, tenant.name), self._quotas.admit(tenant) as usage:
             jobs = await self._prepare(_isolated(request, tenant))
             if self._broken_off is not None:
                 raise self._broken_off
