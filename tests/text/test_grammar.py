@@ -36,11 +36,25 @@ REFUSED: dict[str, tuple[GrammarKind, Any, str]] = {
     "huge alternation": (GrammarKind.REGEX, "|".join(f"{'x' * 30}{index}" for index in range(50_000)), "bytes"),
     "deep one of": (GrammarKind.JSON_SCHEMA, nested("oneOf", 30), "`oneOf`"),
     "deep any of": (GrammarKind.JSON_SCHEMA, nested("anyOf", 300), "deeper than 64 levels"),
-    "own reference": (GrammarKind.JSON_SCHEMA, {"$ref": "#"}, "no text satisfies it"),
+    "own reference": (GrammarKind.JSON_SCHEMA, {"$ref": "#"}, "leads to itself"),
     "mutual references": (
         GrammarKind.JSON_SCHEMA,
         {"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"},
-        "no text satisfies it",
+        "leads to itself",
+    ),
+    "circle behind a property": (
+        GrammarKind.JSON_SCHEMA,
+        {
+            "$defs": {"a/b": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a~1b"}},
+            "properties": {"x": {"$ref": "#/$defs/b"}},
+        },
+        "leads to itself",
+    ),
+    "text without a choice": (GrammarKind.REGEX, "a{100000000}", "no choice in its first"),
+    "rules that double without a choice": (
+        GrammarKind.LARK,
+        "\n".join(["start: a0", *(f"a{index}: a{index + 1} a{index + 1}" for index in range(30)), 'a30: "x"']),
+        "no choice in its first",
     ),
     "far reference": (GrammarKind.JSON_SCHEMA, {"$ref": "http://127.0.0.1:9/x.json"}, "must begin with `#`"),
     "file reference": (GrammarKind.JSON_SCHEMA, {"items": {"$ref": "file:///etc/passwd"}}, "must begin with `#`"),
@@ -90,8 +104,9 @@ TAKEN: dict[str, tuple[GrammarKind, Any]] = {
     ),
     "rules that double": (
         GrammarKind.LARK,
-        "\n".join(["start: a0", *(f"a{index}: a{index + 1} a{index + 1}" for index in range(30)), 'a30: "x"']),
+        "\n".join(["start: a0", *(f"a{index}: a{index + 1} a{index + 1}" for index in range(30)), 'a30: "x" | "y"']),
     ),
+    "text with little choice": (GrammarKind.REGEX, "[ab]{100000000}"),
     "EBNF": (GrammarKind.LARK, 'root ::= "yes" | "no" digit\ndigit ::= [0-9]+'),
 }
 

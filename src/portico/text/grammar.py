@@ -28,6 +28,9 @@ MAX_ENUM = 5000
 # Processor seconds of the check; whatever takes longer would hold up the engine for as long.
 MAX_SECONDS = 0.5
 
+# Bytes that an output must begin with; the engine works them all out before its first step, and again at each.
+MAX_FORCED = 16 * 1024
+
 # Unbounded space would let a small model write nothing else.
 _WHITESPACE = r"[ \n\r\t]{0,32}"
 _MAX_SHOWN = 240
@@ -132,6 +135,23 @@ def _check_schema(schema: dict[str, Any]) -> None:
         reference = value.get("$ref")
         if isinstance(reference, str) and not reference.startswith("#"):
             raise _Broken("a `$ref` must begin with `#`: nothing is fetched from elsewhere.")
+        if isinstance(reference, str) and _is_circle(schema, reference):
+            raise _Broken(f"the `$ref` {reference[:_MAX_SHOWN]!r} leads to itself, with nothing in between.")
+
+
+def _is_circle(schema: dict[str, Any], reference: str) -> bool:
+    """Whether references lead from one to the next for ever; where they lead nowhere, the compiler says so."""
+    seen = set()
+    while reference not in seen:
+        seen.add(reference)
+        target: Any = schema
+        for part in reference.split("/")[1:]:
+            target = target.get(part.replace("~1", "/").replace("~0", "~")) if isinstance(target, dict) else None
+        following = target.get("$ref") if isinstance(target, dict) else None
+        if not isinstance(following, str):
+            return False
+        reference = following
+    return True
 
 
 def _walk(schema: dict[str, Any]) -> Iterator[tuple[int, Any]]:
@@ -173,6 +193,8 @@ def _try(rules: str, is_ours: bool) -> None:
         matcher.compute_bitmask()
     if matcher.is_error():
         raise _Broken("no text satisfies it, or it is too complex." if is_sound else _explain(matcher, is_ours))
+    if (num_forced := len(matcher.compute_ff_bytes())) > MAX_FORCED:
+        raise _Broken(f"it leaves no choice in its first {num_forced} bytes or more; the limit is {MAX_FORCED}.")
     if time.thread_time() - started_at > MAX_SECONDS:
         raise _Broken("it takes too long to compile.")
 
