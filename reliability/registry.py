@@ -7,6 +7,7 @@ from itertools import chain
 
 from reliability import (
     access,
+    bad_input,
     cancel,
     checkpoints,
     crash,
@@ -21,7 +22,21 @@ from reliability import (
 )
 from reliability.check import GROUPS, Check
 
-_MODULES = (load, crowd, decoding, soak, cancel, stopping, crash, limits, checkpoints, upstream, access, tenants)
+_MODULES = (
+    load,
+    crowd,
+    decoding,
+    soak,
+    cancel,
+    stopping,
+    crash,
+    limits,
+    checkpoints,
+    upstream,
+    access,
+    tenants,
+    bad_input,
+)
 
 
 def all_checks() -> tuple[Check, ...]:

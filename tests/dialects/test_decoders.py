@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,8 @@ from portico.core.errors import RequestError
 from portico.core.request import DetokenizeRequest, GenerationRequest, TokenizeRequest
 from tests.dialects.golden import DIALECTS, exists, load_dialect, raw_request
 
+# Of the processor; a crowd of values that costs minutes is what is meant, not a slow machine.
+MAX_SECONDS = 3.0
 _scalars = (
     st.none()
     | st.booleans()
@@ -82,6 +85,22 @@ def test_random_json(name: str, route: Route, value: object) -> None:
 @given(body=st.binary(max_size=40))
 def test_random_bytes(name: str, route: Route, body: bytes) -> None:
     _decode(route, body)
+
+
+@_routes
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"a":[' + b"{}," * 500_000 + b"{}]}",
+        b'{"inputs":[' + b"[]," * 500_000 + b"[]]}",
+        b'{"prompt":"' + b"," * 1_000_001 + b'"}',
+        b'{"a":0,' + b",".join(b'"%d":0' % number for number in range(300_000)) + b',"a":0}',
+    ],
+)
+def test_crowded_json_is_refused_soon(name: str, route: Route, body: bytes) -> None:
+    started_at = time.thread_time()
+    _decode(route, body)
+    assert time.thread_time() - started_at < MAX_SECONDS
 
 
 @_routes

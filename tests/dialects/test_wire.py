@@ -65,6 +65,8 @@ def test_between(value: float) -> None:
         (2, 1, False, "`x` must be at least 0 and at most 1, got 2."),
         (0, 1, True, "`x` must be greater than 0 and at most 1, got 0."),
         (-1, None, False, "`x` must be at least 0, got -1."),
+        (float("inf"), None, False, "`x` must be at least 0, got inf."),
+        (float("nan"), None, False, "`x` must be at least 0, got nan."),
     ],
 )
 def test_not_between(value: float, high: float | None, without_low: bool, sentence: str) -> None:

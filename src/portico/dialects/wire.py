@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence, Sized
 from typing import Any, TypeVar
@@ -22,6 +23,8 @@ from portico.core.errors import (
 
 T = TypeVar("T")
 
+# Values in a body, by the characters that come with each: nothing else is done while they are made into objects.
+MAX_VALUES = 1_000_000
 # Characters of a text to stop at or to ban; what may be the beginning of one is held back from a stream.
 MAX_WORD_LENGTH = 1024
 # As vLLM has it: each is spelled in two ways, which are looked for at every token.
@@ -89,9 +92,11 @@ def decode_object(body: bytes) -> dict[str, Any]:
     """The JSON object in a request body.
 
     Raises:
-        MalformedRequest: the body is not UTF-8 JSON, is nested too deep, has integers that nothing can count, or is not
-            an object.
+        MalformedRequest: the body is not UTF-8 JSON, is nested too deep, has too many values or integers that nothing
+            can count, or is not an object.
     """
+    if len(body) > MAX_VALUES and sum(map(body.count, (b",", b"{", b"["))) > MAX_VALUES:
+        raise MalformedRequest(f"The request body has more than {MAX_VALUES} values.")
     try:
         value = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -149,12 +154,13 @@ def or_default(value: T | None, default: T) -> T:
 def require_between(
     name: str, value: float, low: float, high: float | None = None, *, without_low: bool = False
 ) -> None:
-    """Checks that a number is in [low, high], or in (low, high]; without `high` it has no upper end.
+    """Checks that a number is in [low, high], or in (low, high]; without `high` it is any finite one.
 
     Raises:
         InvalidParameter: it is not.
     """
-    if (value > low or (value == low and not without_low)) and (high is None or value <= high):
+    is_below = value < math.inf if high is None else value <= high
+    if (value > low or (value == low and not without_low)) and is_below:
         return
     lower = f"greater than {low}" if without_low else f"at least {low}"
     limits = lower if high is None else f"{lower} and at most {high}"

@@ -20,6 +20,8 @@ from portico.dialects.triton.infer import InferRequest
 from portico.dialects.triton.tensors import BYTES, DATATYPES, Tensor
 
 _LENGTH_HEADER = "Inference-Header-Content-Length"
+# There are fewer names than that for inputs, and for outputs.
+_MAX_TENSORS = 256
 _INPUT_PARAMETERS = frozenset({"binary_data_size"})
 _OUTPUT_PARAMETERS = frozenset({"binary_data"})
 
@@ -106,8 +108,11 @@ def read_head(head: bytes) -> Body:
         RequestError: it is none, or has other fields than it should.
     """
     fields = wire.decode_object(head)
-    require_distinct_keys(head)
     ledgers.INFER.check(fields)
+    for name in ("inputs", "outputs"):
+        if isinstance(fields.get(name), list):
+            wire.require_few(name, fields[name], _MAX_TENSORS, "tensors")
+    require_distinct_keys(head)
     body = wire.convert({name: value for name, value in fields.items() if value is not None}, Body)
     _require_distinct([entry.name for entry in body.outputs or ()])
     return body
@@ -204,6 +209,8 @@ def _require_known(name: str, kind: str, parameters: Mapping[str, Any], known: f
 
 
 def _require_distinct(names: Sequence[str]) -> None:
-    for position, name in enumerate(names):
-        if name in names[:position]:
+    seen = set()
+    for name in names:
+        if name in seen:
             raise InvalidParameter(name, f"output '{name}' already exists in request")
+        seen.add(name)

@@ -16,6 +16,7 @@ from portico.dialects import wire
 from portico.dialects.triton.schema import FLAGS, LISTS, NUMBERS, SECOND_NAMES, TEXTS, Fields
 
 _WORDS = frozenset({"stop", "bad_words"})
+_MAX_OBJECTS = 10_000
 _PLACES = ("parameters", "sampling_parameters")
 _MISMATCHES = {
     "text": "Unable to parse JSON bytes array: attempt to access JSON non-string as string: {told}",
@@ -99,18 +100,24 @@ def require_distinct_keys(body: bytes) -> None:
     """Checks that no object in valid JSON has a key twice: of two values one would be lost without a word.
 
     Raises:
-        InvalidParameter: one has.
+        InvalidParameter: one has, or there are more objects than any request of this protocol has.
     """
+    num_objects = 0
+
+    def require_distinct(pairs: list[tuple[str, Any]]) -> None:
+        nonlocal num_objects
+        num_objects += 1
+        if num_objects > _MAX_OBJECTS:
+            raise InvalidParameter("", f"The request has more than {_MAX_OBJECTS} objects.")
+        seen = set()
+        for name, _ in pairs:
+            if name in seen:
+                raise InvalidParameter(name, _twice(name, name, name))
+            seen.add(name)
+
     # Numbers and depths that this reader minds are not its business here.
     with contextlib.suppress(ValueError, RecursionError):
-        json.loads(body, object_pairs_hook=_require_distinct)
-
-
-def _require_distinct(pairs: list[tuple[str, Any]]) -> None:
-    names = [name for name, _ in pairs]
-    if len(set(names)) < len(names):
-        name = next(name for position, name in enumerate(names) if name in names[:position])
-        raise InvalidParameter(name, _twice(name, name, name))
+        json.loads(body, object_pairs_hook=require_distinct)
 
 
 def spread(fields: Mapping[str, Any], ledger: Ledger) -> Iterator[Place]:

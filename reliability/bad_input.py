@@ -1,0 +1,176 @@
+"""What no client should send, sent to every path that reads it, with a stream and a probe of liveness beside."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+from reliability.access import ALICE, write_keys
+from reliability.check import Check, Result, Settings
+from reliability.client import encode_request, exchange
+from reliability.payloads import framing, grammars, numbers, paths, prompts
+from reliability.payloads.attack import Attack
+from reliability.sending import attack_all, choose
+from reliability.server import Server, run_server
+from reliability.spoken import MODEL
+from reliability.surfaces import surfaces
+
+_SURFACES = surfaces(MODEL)
+_NUMBERS = tuple(f"A{number}" for number in range(1, 15))
+_GRAMMARS = ("B1", "B2", "B3", "B7")
+_BODIES = ("C1", "C2", "C3", "C4", "C5", "C9", "C13")
+_TENSORS = ("C8", "C15", "A14", "E3")
+_PROMPTS = ("E1", "E2", "E3", "E4", "E5", "E6", "E7", "E8")
+# A short form allows for what the interpreter keeps of its first thousands of objects.
+_FIRST_GROWTH = 48 << 20
+
+
+async def _check_numbers(settings: Settings) -> Result:
+    attacks = choose(numbers.attacks(_SURFACES), _NUMBERS, settings, 250)
+    async with run_server(settings, engine="native") as server:
+        return await attack_all(server, attacks, settings, _FIRST_GROWTH)
+
+
+async def _check_grammars(settings: Settings) -> Result:
+    attacks = choose(grammars.attacks(_SURFACES), _GRAMMARS, settings, 80)
+    async with run_server(settings, engine="native") as server:
+        result = await attack_all(server, attacks, settings, 256 << 20)
+        idle = await _processor_share(server)
+    problems = [] if idle < 0.2 else [f"a second after the last refusal {idle:.2f} of a core is still in use"]
+    return result.joined([Result.judge(f"{idle:.2f} of a core in use afterwards", problems)])
+
+
+async def _processor_share(server: Server) -> float:
+    """Of one core, over the second after the first."""
+    await asyncio.sleep(1.0)
+    before = server.cpu_seconds()
+    await asyncio.sleep(1.0)
+    return server.cpu_seconds() - before
+
+
+async def _check_templates(settings: Settings) -> Result:
+    attacks = choose(grammars.attacks(_SURFACES), ("B8",), settings, 40)
+    canary = settings.directory / "executed"
+    attacks += list(_escapes(str(canary)))
+    async with run_server(settings) as server:
+        result = await attack_all(server, attacks, settings, _FIRST_GROWTH)
+    return result.joined([Result.judge("", ["code of a template was run"] if canary.exists() else [])])
+
+
+def _escapes(canary: str) -> Iterator[Attack]:
+    source = "{{ cycler.__init__.__globals__.os.popen('touch %s').read() }}" % canary  # noqa: UP031
+    for surface in _SURFACES:
+        if "messages" in surface.body:
+            yield from grammars.templates(surface, (("a way out of the sandbox", {"chat_template": source}),))
+
+
+async def _check_bodies(settings: Settings) -> Result:
+    attacks = choose(framing.attacks(_SURFACES, MODEL), _BODIES, settings, 300)
+    async with run_server(settings) as server:
+        result = await attack_all(server, attacks, settings, _FIRST_GROWTH)
+        return result.joined([await _send_raw(server, settings)])
+
+
+async def _send_raw(server: Server, settings: Settings) -> Result:
+    """Requests whose head is at fault, byte by byte."""
+    problems = []
+    cases = list(framing.raw_messages())
+    for label, message, statuses in cases:
+        answer = await exchange(server.address, message, 5.0 * settings.slack)
+        if answer.status not in statuses:
+            problems.append(f"{label}: {answer.end.value}, status {answer.status}: {answer.text[:80]}")
+    return Result.judge(f"{len(cases)} heads", problems)
+
+
+async def _check_paths(settings: Settings) -> Result:
+    """Without a key nothing but liveness and readiness is answered, however the path or the host is written."""
+    problems, num_sent = [], 0
+    keys = write_keys(settings, "paths")
+    async with run_server(settings, "--api-key-file", str(keys)) as server:
+        body = next(each for each in _SURFACES if each.name == "chat").body
+        for label, method, target, headers in paths.requests(MODEL):
+            message = encode_request(method, target, dict(body) if method == "POST" else None, headers)
+            answer = await exchange(server.address, message, 5.0 * settings.slack)
+            num_sent += 1
+            # A head that is no HTTP is answered with 400, or with the end of the connection.
+            if answer.status // 100 in (2, 5):
+                problems.append(f"{label}: {method} {target} had status {answer.status}: {answer.text[:80]}")
+        right = {"authorization": f"Bearer {ALICE}"}
+        control = await server.request("POST", "/v1/chat/completions", dict(body), right)
+    if control.status != 200:
+        problems.append(f"with its key the same request had status {control.status}")
+    return Result.judge(f"{num_sent} ways without a key, {len(problems)} answered", problems)
+
+
+async def _check_tensors(settings: Settings) -> Result:
+    attacks = choose(framing.attacks(_SURFACES, MODEL), _TENSORS, settings, 500)
+    async with run_server(settings) as server:
+        return await attack_all(server, attacks, settings, _FIRST_GROWTH)
+
+
+async def _check_prompts(settings: Settings) -> Result:
+    async with _canary() as (address, connections), run_server(settings, engine="native") as server:
+        attacks = choose(prompts.attacks(_SURFACES, address), _PROMPTS, settings, 30)
+        result = await attack_all(server, attacks, settings, 256 << 20)
+    problems = ["an address in a request was asked"] if connections else []
+    return result.joined([Result.judge(f"{len(connections)} connections to the canary", problems)])
+
+
+@asynccontextmanager
+async def _canary() -> AsyncIterator[tuple[str, list[str]]]:
+    """The address of a listener, and who has connected to it."""
+    connections: list[str] = []
+
+    def note(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(str(writer.get_extra_info("peername")))
+        writer.close()
+
+    listener = await asyncio.start_server(note, "127.0.0.1", 0)
+    async with listener:
+        yield f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}", connections
+
+
+_ORACLE = (
+    "refused within 2 s in the wire's shape; streams beside exact; live p99 250 ms; same engine; nothing left behind"
+)
+CHECKS = (
+    Check(
+        "X1",
+        "Bad input",
+        "numbers, lists and fields that are none",
+        _ORACLE,
+        _check_numbers,
+        is_quick=True,
+        uses_model=True,
+    ),
+    Check(
+        "X2",
+        "Bad input",
+        "grammars, expressions and schemas made not to end",
+        f"{_ORACLE}; the processor idle after a second",
+        _check_grammars,
+        is_quick=True,
+        uses_model=True,
+    ),
+    Check("X3", "Bad input", "templates in requests", f"{_ORACLE}; no code run", _check_templates, is_quick=True),
+    Check("X4", "Bad input", "bodies and heads that are not what they say", _ORACLE, _check_bodies, is_quick=True),
+    Check(
+        "X5",
+        "Bad input",
+        "paths and hosts written otherwise, without a key",
+        "no 2xx and no 5xx",
+        _check_paths,
+        is_quick=True,
+    ),
+    Check("X7", "Bad input", "tensors that are not what they say", _ORACLE, _check_tensors, is_quick=True),
+    Check(
+        "X9",
+        "Bad input",
+        "media, addresses and prompts that cost more than they say",
+        f"{_ORACLE}; nothing fetched",
+        _check_prompts,
+        is_quick=True,
+        uses_model=True,
+    ),
+)
