@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from portico.checkpoint import DEMO_PATH
+from portico.text.tokenizer import Tokenizer
 from tests.end_to_end.server import RunningServer, run_server
 
 MODEL = "llama_65b"
@@ -142,6 +143,37 @@ def test_the_machinery_around_it_is_told_of_one_instance(server: RunningServer) 
             refused = client.post(path, json={"lora_name": "mine"})
             assert (refused.status_code, refused.json()["error_type"]) == (501, "Not Implemented"), path
         assert client.get("/dresult").status_code == 501
+
+
+def test_what_mindie_passes_over_is_honoured(tmp_path: Path) -> None:
+    """Stop strings on every route and across an emoji, choices without a temperature, `logprobs`, and true reasons."""
+    tokenizer = Tokenizer.load(DEMO_PATH)
+    script = map(str, tokenizer.encode("Hi 😀 you, and more", add_special_tokens=False))
+    flags = scripted("--vocab-size", str(tokenizer.vocab_size), "--script", *script)
+    path = str(write_config(tmp_path))
+    with run_server("--mindie-config", path, *flags) as own, httpx.Client(base_url=own.address, timeout=30) as client:
+        asked = {"max_new_tokens": 30, "stop": [" you"], "details": True}
+        native = client.post("/infer", json={"inputs": "hi", "parameters": asked}).json()
+        tgi = client.post("/generate", json={"inputs": "hi", "parameters": asked}).json()
+        triton = client.post(f"/v2/models/{MODEL}/generate", json={"text_input": "hi", "parameters": asked}).json()
+        assert (native["generated_text"], triton["text_output"]) == ("Hi 😀", "Hi 😀")
+        # On TGI's route it stays in the text, as in TGI.
+        assert tgi["generated_text"] == "Hi 😀 you"
+        for answer in (native, tgi, triton):
+            assert answer["details"]["finish_reason"] == "stop_sequence"
+        vllm = {"prompt": "hi", "max_tokens": 30, "stop": " you", "n": 2}
+        assert client.post("/generate", json=vllm).json()["text"] == ["hi Hi 😀"] * 2
+        chat = {"model": MODEL, "messages": [{"role": "user", "content": "hi"}], "n": 2, "max_tokens": 30}
+        chat |= {"stop": [" you"], "logprobs": True, "top_logprobs": 2}
+        choices = client.post("/v1/chat/completions", json=chat).json()["choices"]
+        assert [choice["message"]["content"] for choice in choices] == ["Hi 😀"] * 2
+        assert all(len(each["top_logprobs"]) == 2 for each in choices[0]["logprobs"]["content"])
+        wide = {"inputs": "hi", "parameters": {"typical_p": 0.5, "watermark": True, "max_new_tokens": 2}}
+        assert client.post("/infer", json=wide).status_code == 200
+        names = client.get("/metrics").text
+        for name in ("vllm:prompt_tokens_total{", "tgi_request_count ", "nv_inference_request_success{"):
+            assert f"\n{name}" in names, name
+        assert "\nrequest_received_total{" in names
 
 
 def test_the_id_of_a_header(server: RunningServer) -> None:

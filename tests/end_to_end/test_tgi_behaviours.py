@@ -3,7 +3,7 @@
 The tests with a number are those of TGI's suites, in their order: 1 to 13 are generation, 28 the hub's client, 29 and
 30 load and errors; 28 and 30 are in `test_tgi_clients`. 14 and 15 are constrained output; 16 to 24 are the OpenAI
 routes, in `test_tgi_v1`. 25 is about adapters, of which there are none, 26 about long prompts, and 27 about
-speculation, which there is none of: a step has one token of each sequence.
+speculation.
 """
 
 from __future__ import annotations
@@ -222,6 +222,18 @@ def test_26_a_prompt_that_fills_the_context(http: httpx.Client) -> None:
     assert answers.pop()
     status, error = refusal(http, truncate=info["max_input_tokens"] + 1)
     assert (status, "strictly positive and less than" in error["error"]) == (422, True)
+
+
+def test_27_guesses_change_nothing_and_every_token_has_its_event(http: httpx.Client) -> None:
+    repetitive = "one two three one two three one two three one two"
+    asked: Answer = {"max_new_tokens": 24, "details": True}
+    streamed = events(http, repetitive, **asked)
+    assert [event["index"] for event in streamed] == list(range(1, len(streamed) + 1))
+    assert streamed[-1]["details"]["generated_tokens"] == len(streamed)
+    with run_server("--num-speculative-tokens", "0") as plain, httpx.Client(base_url=plain.address) as without:
+        answer = generate(without, repetitive, **asked)
+    assert answer["generated_text"] == streamed[-1]["generated_text"]
+    assert [token["id"] for token in answer["details"]["tokens"]] == [event["token"]["id"] for event in streamed]
 
 
 def test_29_answers_do_not_depend_on_the_order_of_arrival(http: httpx.Client) -> None:
