@@ -45,7 +45,20 @@ class ServerConfig:
     tool_call_parser: str = option(
         "auto",
         "how the model writes calls of tools; auto finds it in the chat template",
-        choices=("auto", "hermes", "llama3_json", "mistral", "none"),
+        choices=(
+            "auto",
+            "hermes",
+            "qwen3_coder",
+            "glm45",
+            "llama3_json",
+            "pythonic",
+            "mistral",
+            "deepseek_v3",
+            "deepseek_v31",
+            "qwen3_xml",
+            "llama4_pythonic",
+            "none",
+        ),
     )
     reasoning_parser: str = option(
         "auto",

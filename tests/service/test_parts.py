@@ -79,6 +79,42 @@ async def test_a_call_that_is_cut_is_text(bench: Bench) -> None:
     assert (choice.text, choice.calls, choice.reason) == (CALL[:30], (), FinishReason.LENGTH)
 
 
+async def test_arguments_come_while_they_are_written(bench: Bench) -> None:
+    events = await collect(await bench.start(CALL + CALL, answer_format=FORMAT), ask())
+    pieces = [call for event in events if isinstance(event, Delta) and event.apart for call in event.apart.calls]
+    assert [call.is_first for call in pieces if call.name == "f"].count(True) == 2
+    assert [call.arguments for call in pieces if call.arguments] == list('{"a": 1}' * 2)
+    (choice,) = fold(events).choices
+    assert [(call.arguments, call.is_last) for call in choice.calls] == [('{"a": 1}', True)] * 2
+
+
+async def test_a_call_of_which_the_arguments_are_cut(bench: Bench) -> None:
+    service = await bench.start(CALL, answer_format=FORMAT)
+    request = replace(ask(), stopping=replace(ask().stopping, max_tokens=len(CALL) - 15))
+    choice = await choose(service, request)
+    assert [(call.name, call.arguments, call.is_last) for call in choice.calls] == [("f", '{"a": ', False)]
+    assert (choice.text, choice.reason) == ("", FinishReason.LENGTH)
+
+
+async def test_a_stop_string_within_arguments_ends_them(bench: Bench) -> None:
+    service = await bench.start(CALL, answer_format=FORMAT)
+    request = replace(ask(), stopping=replace(ask().stopping, stop=(": 1",)))
+    choice = await choose(service, request)
+    assert [(call.arguments, call.is_last) for call in choice.calls] == [('{"a"', False)]
+    assert (choice.text, choice.stop) == ("", ": 1")
+
+
+async def test_values_have_the_types_of_the_tools_schema(bench: Bench) -> None:
+    text = "<tool_call><function=f><parameter=a>1</parameter><parameter=b>1</parameter></function></tool_call>"
+    answer_format = AnswerFormat(FORMATS["qwen3_coder"], has_reasoning=False)
+    service = await bench.start(text, answer_format=answer_format, template="{{ messages[0].content }}{{ tools }}")
+    parameters = {"type": "object", "properties": {"a": {"type": "integer"}, "b": {"type": "string"}}}
+    tool = {"type": "function", "function": {"name": "f", "parameters": parameters}}
+    prompt = ChatPrompt((Message("user", "hi", {}),), True, False, {}, None, False, (tool,))
+    choice = await choose(service, replace(ask(), prompts=(prompt,)))
+    assert [call.arguments for call in choice.calls] == ['{"a": 1, "b": "1"}']
+
+
 async def test_a_template_may_begin_the_reasoning(bench: Bench) -> None:
     template = "{{ messages[0].content }}<think>\n"
     service = await bench.start("Hm.</think>Yes.", answer_format=FORMAT, template=template)

@@ -81,19 +81,27 @@ class Prefilled:
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A tool that the model wants to be called; `arguments` is a JSON object as text.
+    """A tool that the model wants to be called, or in a delta a piece of that: `arguments` are then more of them.
 
-    `id` is nine letters and digits: some chat templates take calls of earlier turns only with such ids.
+    `arguments` are a JSON object as text, as far as the model has written it and knows JSON. `id` is nine letters and
+    digits: some chat templates take calls of earlier turns only with such ids. `is_first` begins a call, and `is_last`
+    ends one that is whole: one that the length limit cuts has no such piece.
     """
 
     id: str
     name: str
     arguments: str
+    is_first: bool = True
+    is_last: bool = True
+
+    def joined(self, more: ToolCall) -> ToolCall:
+        """This piece and the one that follows."""
+        return ToolCall(self.id, self.name, self.arguments + more.arguments, self.is_first, more.is_last)
 
 
 @dataclass(frozen=True, slots=True)
 class Apart:
-    """What stands apart from the text: reasoning before it, calls after it, each of them whole.
+    """What stands apart from the text: reasoning before it, calls or pieces of them after it.
 
     `num_reasoning_tokens` are those of the delta's tokens that reasoning was made of.
     """
@@ -284,7 +292,7 @@ def _fold_choice(deltas: list[Delta], finished: Finished) -> Choice:
         seed=finished.seed,
         timings=finished.timings,
         reasoning="".join(each.reasoning for each in apart),
-        calls=tuple(call for each in apart for call in each.calls),
+        calls=_join_calls(call for each in apart for call in each.calls),
         text_tokens=_text_tokens(deltas) if any(delta.tokens for delta in deltas) else (),
     )
 
@@ -293,3 +301,17 @@ def _text_tokens(deltas: Iterable[Delta]) -> tuple[Token, ...]:
     following = TextTokens()
     found = [token for delta in deltas for token in following.feed(delta)]
     return (*found, *following.rest())
+
+
+def _join_calls(pieces: Iterable[ToolCall]) -> tuple[ToolCall, ...]:
+    """Calls of their pieces, which come in order."""
+    calls: list[list[ToolCall]] = []
+    for piece in pieces:
+        if piece.is_first:
+            calls.append([piece])
+        else:
+            calls[-1].append(piece)
+    return tuple(
+        ToolCall(each[0].id, each[0].name, "".join(piece.arguments for piece in each), True, each[-1].is_last)
+        for each in calls
+    )

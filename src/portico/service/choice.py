@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from portico.core.engine import SequenceFinished, TokenJob, TokenLogprobs, TokensGenerated
 from portico.core.events import Alternative, Delta, Event, Finished, FinishReason, Timings, Token
-from portico.core.request import GenerationRequest
+from portico.core.request import ChatPrompt, GenerationRequest, Markup
 from portico.service.parts import ChoiceParts
 from portico.text.answer_format import AnswerFormat
 from portico.text.detokenizer import Detokenizer
@@ -73,7 +75,7 @@ class ChoiceText:
             follows=job.token_ids[-1],
             shown=frozenset(each for each in markers if each is not None),
         )
-        reader = answer_format.reader(markup, partial(_read_end, tokenizer, job))
+        reader = answer_format.reader(markup, _find_tools(request, markup), partial(_read_end, tokenizer, job))
         ends_with_call = not markup.has_parallel_calls
         self._parts = None if reader is None else ChoiceParts(reader, request.request_id, index, ends_with_call)
         self._stop_strings = StopStrings(stopping.stop, stopping.include_stop, stopping.stop_at_token_end)
@@ -165,3 +167,14 @@ class ChoiceText:
 def _read_end(tokenizer: Tokenizer, job: TokenJob) -> str:
     """The end of the prompt, where a template may have begun the answer already."""
     return tokenizer.decode(job.token_ids[-PROMPT_END:], skip_special_tokens=False)
+
+
+def _find_tools(request: GenerationRequest, markup: Markup) -> dict[str, Mapping[str, Any]]:
+    """The tools that may be called, with the schemas of their parameters as far as the prompts tell."""
+    tools: dict[str, Mapping[str, Any]] = {name: {} for name in markup.tool_names}
+    for prompt in request.prompts if tools else ():
+        for tool in prompt.tools if isinstance(prompt, ChatPrompt) else ():
+            function = tool["function"]
+            if function["name"] in tools:
+                tools[function["name"]] = function.get("parameters") or {}
+    return tools

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from portico.core.events import Apart, Delta, Token, ToolCall
 from portico.text.answer_format import AnswerPart, AnswerReader
 from portico.text.reasoning import Reasoning
-from portico.text.tool_parsers.format import ParsedCall
+from portico.text.tool_parsers.format import ArgumentsPiece, CallBegun, CallEnded
 
 
 @dataclass(slots=True)
@@ -18,6 +18,13 @@ class _Draft:
     reasoning: str = ""
     text: str = ""
     calls: list[ToolCall] = field(default_factory=list)
+
+    def add(self, piece: ToolCall) -> None:
+        """One more piece of a call, at the end of what there is of it."""
+        if piece.is_first or not self.calls:
+            self.calls.append(piece)
+        else:
+            self.calls[-1] = self.calls[-1].joined(piece)
 
     def apart(self, num_reasoning_tokens: int) -> Apart | None:
         """What is not text, if there is any."""
@@ -29,7 +36,7 @@ class _Draft:
 class ChoiceParts:
     """Collects what the tokens of one step mean, and gives it as deltas.
 
-    With `ends_with_call` the first call ends the choice: `is_ended` says so, and nothing is read after it.
+    With `ends_with_call` the end of the first call ends the choice: `is_ended` says so, and nothing is read after it.
     """
 
     def __init__(self, reader: AnswerReader, request_id: str, index: int, ends_with_call: bool) -> None:
@@ -38,6 +45,7 @@ class ChoiceParts:
         self._index = index
         self._ends_with_call = ends_with_call
         self._num_calls = 0
+        self._call = ToolCall("", "", "", is_first=False, is_last=False)
         self._num_reasoning_tokens = 0
         self._drafts = [_Draft()]
         self.is_ended = False
@@ -72,16 +80,22 @@ class ChoiceParts:
                     if draft.text or draft.calls:
                         self._drafts.append(draft := _Draft())
                     draft.reasoning += text
-                case ParsedCall():
-                    draft.calls.append(self._name_call(part))
+                case CallBegun(name):
+                    self._begin_call(name)
+                    draft.add(replace(self._call, is_first=True))
+                case ArgumentsPiece(text):
+                    draft.add(replace(self._call, arguments=text))
+                case CallEnded():
+                    draft.add(replace(self._call, is_last=True))
                     self.is_ended = self._ends_with_call
                 case str():
                     if draft.calls:
                         self._drafts.append(draft := _Draft())
                     draft.text += part
 
-    def _name_call(self, call: ParsedCall) -> ToolCall:
+    def _begin_call(self, name: str) -> None:
         """With an id that is the same whenever the same request is read again."""
-        name = f"{self._prefix}/{self._num_calls}"
+        place = f"{self._prefix}/{self._num_calls}"
         self._num_calls += 1
-        return ToolCall(hashlib.blake2s(name.encode()).hexdigest()[:9], call.name, call.arguments)
+        call_id = hashlib.blake2s(place.encode()).hexdigest()[:9]
+        self._call = ToolCall(call_id, name, "", is_first=False, is_last=False)

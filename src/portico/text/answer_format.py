@@ -9,11 +9,11 @@ from portico.core.request import Markup
 from portico.text import reasoning
 from portico.text.reasoning import Reasoning, ReasoningReader
 from portico.text.tool_parsers import FORMATS, detect_format
-from portico.text.tool_parsers.format import CallFormat, ParsedCall
+from portico.text.tool_parsers.format import CallFormat, CallPart, Tools
 from portico.text.tool_parsers.llama3_json import LLAMA3_JSON
 from portico.text.tool_parsers.reader import CallReader
 
-AnswerPart = str | Reasoning | ParsedCall
+AnswerPart = str | Reasoning | CallPart
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +30,10 @@ class AnswerFormat:
         is_taught = reasoning.CLOSER in template
         return cls(calls, reasoning_parser == "think" or (reasoning_parser == "auto" and is_taught))
 
-    def reader(self, markup: Markup, read_prompt_end: Callable[[], str]) -> AnswerReader | None:
+    def reader(self, markup: Markup, tools: Tools, read_prompt_end: Callable[[], str]) -> AnswerReader | None:
         """A reader of one choice, as far as the request wants anything told apart; None if all is text.
 
-        The end of the prompt is read where it matters.
+        `tools` are those of the markup. The end of the prompt is read where it matters.
         """
         calls = self._find_calls(markup)
         tells_reasoning = self.has_reasoning and markup.has_reasoning
@@ -41,7 +41,7 @@ class AnswerFormat:
             return None
         return AnswerReader(
             ReasoningReader(reasoning.ends_inside(read_prompt_end())) if tells_reasoning else None,
-            None if calls is None else CallReader(calls, markup.tool_names),
+            None if calls is None else CallReader(calls, tools),
         )
 
     def can_read(self, markup: Markup) -> bool:

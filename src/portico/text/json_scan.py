@@ -18,6 +18,7 @@ class JsonScanner:
         self._depth = 0
         self._is_inside_string = False
         self._is_escaped = False
+        self.is_over = False
 
     def feed(self, text: str) -> int | None:
         """The place in this piece behind the value's last bracket; None while the value goes on."""
@@ -36,5 +37,6 @@ class JsonScanner:
                 case _:
                     self._depth -= 1
                     if self._depth <= 0:
+                        self.is_over = True
                         return position
         return None

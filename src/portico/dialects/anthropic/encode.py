@@ -26,6 +26,7 @@ from portico.core.events import (
 from portico.core.request import GenerationRequest
 from portico.dialects import wire
 from portico.dialects.anthropic.errors import encode_error
+from portico.dialects.anthropic.whole_json import whole_json
 
 _THINKING: Mapping[str, str] = {"type": "thinking", "thinking": "", "signature": ""}
 _TEXT: Mapping[str, str] = {"type": "text", "text": ""}
@@ -50,8 +51,7 @@ class MessageExchange:
             content.append({**_THINKING, "thinking": choice.reasoning})
         if choice.text:
             content.append({**_TEXT, "text": choice.text})
-        # Arguments are a JSON object as text already: it is not read again.
-        content += [{**_call(call), "input": wire.raw_json(call.arguments)} for call in choice.calls]
+        content += [{**_call(call), "input": wire.raw_json(whole_json(call.arguments))} for call in choice.calls]
         body = self.message(result.model, content, result.usage)
         reason = self.stop_reason(choice.reason, choice.stop, bool(choice.calls), result.usage)
         body |= {"stop_reason": reason, "stop_sequence": _stop_sequence(choice.stop)}
@@ -143,11 +143,16 @@ class MessageEncoder:
             frames += self._open("thinking", _THINKING, _THINKING_KEY) + self._piece(apart.reasoning)
         if event.text:
             frames += self._open("text", _TEXT, _TEXT_KEY) + self._piece(event.text)
-        for call in () if apart is None else apart.calls:
+        return frames + b"".join(self._call(call) for call in (() if apart is None else apart.calls))
+
+    def _call(self, call: ToolCall) -> bytes:
+        frames = b""
+        if call.is_first:
             self._has_calls = True
-            frames += self._open("tool_use", {**_call(call), "input": {}}, _INPUT_KEY)
-            frames += self._piece(call.arguments) + self._stop_block()
-        return frames
+            frames += self._stop_block() + self._open("tool_use", {**_call(call), "input": {}}, _INPUT_KEY)
+        if call.arguments:
+            frames += self._piece(call.arguments)
+        return frames + self._stop_block() if call.is_last else frames
 
     def _open(self, block_type: str, block: Mapping[str, Any], delta_key: bytes) -> bytes:
         """Begins a block, unless one of this type goes on."""

@@ -190,14 +190,16 @@ class ChatEncoder:
         return before + self._text(event) + self._calls(event.index, event.apart.calls)
 
     def _calls(self, index: int, calls: Sequence[ToolCall]) -> bytes:
-        """One chunk per call, which is whole."""
-        first = self._num_calls.get(index, 0)
-        if calls:
-            self._num_calls[index] = first + len(calls)
-        return b"".join(
-            self._piece(index, {"tool_calls": [{"index": number, **encode_call(call)}]})
-            for number, call in enumerate(calls, first)
-        )
+        """One chunk per call, or piece of it."""
+        return b"".join(self._piece(index, {"tool_calls": [self._call(index, call)]}) for call in calls)
+
+    def _call(self, index: int, call: ToolCall) -> dict[str, Any]:
+        """Its beginning has the name; all pieces have its place among the calls."""
+        number = self._num_calls.get(index, 0) - 1
+        if not call.is_first:
+            return {"index": number, "function": {"arguments": call.arguments}}
+        self._num_calls[index] = number + 2
+        return {"index": number + 1, **encode_call(call)}
 
     def _piece(self, index: int, delta: Mapping[str, Any]) -> bytes:
         encoded = wire.one_line(wire.encode_json(delta))

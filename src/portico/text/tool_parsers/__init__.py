@@ -4,12 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from portico.text.tool_parsers.deepseek import DEEPSEEK
 from portico.text.tool_parsers.format import CallFormat
+from portico.text.tool_parsers.glm45 import GLM45
 from portico.text.tool_parsers.hermes import HERMES
 from portico.text.tool_parsers.llama3_json import LLAMA3_JSON
 from portico.text.tool_parsers.mistral import MISTRAL
+from portico.text.tool_parsers.pythonic import PYTHONIC
+from portico.text.tool_parsers.qwen3_coder import QWEN3_CODER
 
-FORMATS: Mapping[str, CallFormat] = {"hermes": HERMES, "llama3_json": LLAMA3_JSON, "mistral": MISTRAL}
+# By the names that vLLM gives them, of which some have several.
+FORMATS: Mapping[str, CallFormat] = {
+    "hermes": HERMES,
+    "qwen3_coder": QWEN3_CODER,
+    "glm45": GLM45,
+    "llama3_json": LLAMA3_JSON,
+    "pythonic": PYTHONIC,
+    "mistral": MISTRAL,
+    "deepseek_v3": DEEPSEEK,
+    "deepseek_v31": DEEPSEEK,
+    "qwen3_xml": QWEN3_CODER,
+    "llama4_pythonic": PYTHONIC,
+}
 
 
 def detect_format(template: str) -> CallFormat | None:

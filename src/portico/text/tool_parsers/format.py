@@ -1,47 +1,137 @@
-"""What a format of tool calls is, and the JSON that calls are made of in all of them."""
+"""What a format of tool calls is, what readers of it give, and the JSON that calls are made of in most of them."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from portico.text.json_scan import JsonScanner
+from portico.text.tool_parsers.source import MAX_HEAD, NotACall, Source
+
+# The tools of a request by their names, with the JSON schemas of their parameters.
+Tools = Mapping[str, Mapping[str, Any]]
+
 
 @dataclass(frozen=True, slots=True)
-class ParsedCall:
-    """A call as the model wrote it; `arguments` is a JSON object as text."""
+class CallBegun:
+    """A call of a tool begins."""
 
     name: str
-    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class ArgumentsPiece:
+    """More of the arguments of the call that was begun last: a piece of a JSON object as text."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallEnded:
+    """The call that was begun last is whole."""
+
+
+CallPart = CallBegun | ArgumentsPiece | CallEnded
+# None is where a reader needs more text than there is.
+Reading = Generator[CallPart | None, None, None]
 
 
 @dataclass(frozen=True, slots=True)
 class CallFormat:
-    """How a model writes calls: an opener, perhaps a head, one JSON value, perhaps a closer.
+    """How a model writes calls.
 
     Attributes:
         opener: what calls begin with.
-        closer: what may stand behind the value; empty is nothing.
         markers: what may be control tokens, which must then be read although readers of text do not see them.
-        could_be_head: whether text behind the opener may still become what stands before the value.
-        read: the calls that head and value are; None if they are none. Takes the names of the tools last.
+        read: reads what stands behind an opener: one call or several.
         is_taught_by: whether a chat template is for models that write so.
-        is_bare: a value at the beginning of a text, or behind a call, needs no opener.
+        bare: at the beginning of a text, or behind a call, one that begins so needs no opener.
     """
 
     opener: str
-    closer: str
     markers: tuple[str, ...]
-    could_be_head: Callable[[str], bool]
-    read: Callable[[str, str, Sequence[str]], list[ParsedCall] | None]
+    read: Callable[[Source, Tools], Reading]
     is_taught_by: Callable[[str], bool]
-    is_bare: bool = False
+    bare: str | None = None
 
 
-def is_blank(text: str) -> bool:
-    """Whether there is nothing but white space."""
-    return not text.strip()
+# The beginning of a call up to its arguments, as models write it; with other keys before them it is read as a whole.
+_OBJECT_HEAD = re.compile(
+    r'\{\s*(?:"(?:type|id)"\s*:\s*"[^"\\]*"\s*,\s*)*'
+    r'"name"\s*:\s*"(?P<name>[^"\\]+)"\s*,\s*"(?:arguments|parameters)"\s*:\s*(?=\{)'
+)
+
+
+def read_object(source: Source, is_callable: Callable[[str], bool] = bool) -> Reading:
+    """A call in an object with `name` and `arguments` (or `parameters`), which comes next.
+
+    `is_callable` tells a name of which the call is one from others.
+
+    Raises:
+        NotACall: it is none.
+    """
+    seen = ""
+    scanner, arguments = JsonScanner(), None
+    for piece in source.json_pieces(scanner):
+        if piece is None:
+            yield None
+            continue
+        if arguments is None:
+            could_begin = len(seen) <= MAX_HEAD
+            seen += piece
+            head = _OBJECT_HEAD.match(seen) if could_begin else None
+            if head is None or head.end() > MAX_HEAD or not is_callable(head["name"]):
+                continue
+            yield from _begin(source, head["name"])
+            arguments = JsonScanner()
+            piece = seen[head.end() :]
+        if not arguments.is_over:
+            yield ArgumentsPiece(piece[: arguments.feed(piece)])
+        source.release()
+    if arguments is None:
+        name, content = _read_whole(seen)
+        if not is_callable(name):
+            raise NotACall
+        yield from _begin(source, name)
+        yield ArgumentsPiece(content)
+    source.release()
+    yield CallEnded()
+
+
+def read_arguments(source: Source, name: str) -> Reading:
+    """A call of which the name is known and the arguments, an object, come next."""
+    yield from _begin(source, name)
+    for piece in source.json_pieces(JsonScanner()):
+        yield None if piece is None else ArgumentsPiece(piece)
+        source.release()
+    yield CallEnded()
+
+
+def _begin(source: Source, name: str) -> Reading:
+    source.release()
+    yield CallBegun(name)
+
+
+def _read_whole(text: str) -> tuple[str, str]:
+    """The name and the arguments of a call that is whole.
+
+    Raises:
+        NotACall: it is none.
+    """
+    value = parse_json(text)
+    name = value.get("name") if isinstance(value, dict) else None
+    if not isinstance(value, dict) or not isinstance(name, str) or not name:
+        raise NotACall
+    arguments = value.get("arguments", value.get("parameters", {}))
+    if isinstance(arguments, str):
+        # Some models write the arguments as they stand in earlier turns: JSON in a string.
+        arguments = parse_json(arguments)
+    if not isinstance(arguments, dict):
+        raise NotACall
+    return name, json.dumps(arguments, ensure_ascii=False)
 
 
 def parse_json(text: str) -> Any:
@@ -50,27 +140,6 @@ def parse_json(text: str) -> Any:
         return json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError):
         return None
-
-
-def read_call(value: Any) -> ParsedCall | None:
-    """The call in an object with `name` and `arguments` (or `parameters`); None if it is none."""
-    if not isinstance(value, dict):
-        return None
-    name = value.get("name")
-    arguments = value.get("arguments", value.get("parameters", {}))
-    if isinstance(arguments, str):
-        # Some models write the arguments as they stand in earlier turns: JSON in a string.
-        arguments = parse_json(arguments)
-    if not isinstance(name, str) or not name or not isinstance(arguments, dict):
-        return None
-    return ParsedCall(name, json.dumps(arguments, ensure_ascii=False))
-
-
-def read_calls(values: Sequence[Any]) -> list[ParsedCall] | None:
-    """All calls of a list; None if one of them is none."""
-    calls = [read_call(value) for value in values]
-    found = [call for call in calls if call is not None]
-    return found if found and len(found) == len(calls) else None
 
 
 def _refuse(constant: str) -> NoReturn:

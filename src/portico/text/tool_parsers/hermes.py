@@ -5,16 +5,19 @@ Source: the chat templates of NousResearch/Hermes-2-Pro-Llama-3-8B and Qwen/Qwen
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from portico.text.tool_parsers.format import CallFormat, ParsedCall, is_blank, parse_json, read_calls
+from portico.text.tool_parsers.format import CallFormat, Reading, Tools, read_object
+from portico.text.tool_parsers.source import NotACall, Source
 
 # Other models write XML or their own keys between the same tags.
 _OTHERS = ("<function=", "<arg_key>")
 
 
-def _read(head: str, value: str, tool_names: Sequence[str]) -> list[ParsedCall] | None:
-    return read_calls([parse_json(value)])
+def _read(source: Source, tools: Tools) -> Reading:
+    yield from source.blank()
+    if not (yield from source.some()).startswith("{"):
+        raise NotACall
+    yield from read_object(source)
+    yield from source.close("</tool_call>")
 
 
 def _is_taught_by(template: str) -> bool:
@@ -23,9 +26,7 @@ def _is_taught_by(template: str) -> bool:
 
 HERMES = CallFormat(
     opener="<tool_call>",
-    closer="</tool_call>",
     markers=("<tool_call>", "</tool_call>"),
-    could_be_head=is_blank,
     read=_read,
     is_taught_by=_is_taught_by,
 )

@@ -7,16 +7,18 @@ Source: the chat templates of meta-llama/Llama-3.1-8B-Instruct and Llama-3.2-3B-
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from portico.text.tool_parsers.format import CallFormat, ParsedCall, is_blank, parse_json, read_calls
+from portico.text.tool_parsers.format import CallFormat, Reading, Tools, read_object
+from portico.text.tool_parsers.source import NotACall, Source
 
 _LESSON = '"parameters": dictionary of argument name'
 
 
-def _read(head: str, value: str, tool_names: Sequence[str]) -> list[ParsedCall] | None:
-    calls = read_calls([parse_json(value)])
-    return calls if calls and calls[0].name in tool_names else None
+def _read(source: Source, tools: Tools) -> Reading:
+    yield from source.blank()
+    if not (yield from source.some()).startswith("{"):
+        raise NotACall
+    yield from read_object(source, tools.__contains__)
+    yield from source.close(";")
 
 
 def _is_taught_by(template: str) -> bool:
@@ -25,10 +27,8 @@ def _is_taught_by(template: str) -> bool:
 
 LLAMA3_JSON = CallFormat(
     opener="<|python_tag|>",
-    closer=";",
     markers=("<|python_tag|>",),
-    could_be_head=is_blank,
     read=_read,
     is_taught_by=_is_taught_by,
-    is_bare=True,
+    bare="{",
 )

@@ -9,24 +9,51 @@ control tokens of mistral-common's tokenizers.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
-from portico.text.tool_parsers.format import CallFormat, ParsedCall, parse_json, read_calls
+from portico.text.tool_parsers.format import CallFormat, Reading, Tools, read_arguments, read_object
+from portico.text.tool_parsers.source import NotACall, Source, Waiting
 
+_MAX_HEAD = 256
 _HEAD = re.compile(r"\s*(?P<name>[\w.-]+)\s*(\[CALL_ID\]\s*\w+\s*)?(\[ARGS\]\s*)?")
 _COULD_BE_HEAD = re.compile(r"\s*[\w.-]*\s*(\[[A-Z_]*\]?\s*\w*\s*){0,2}")
 
 
-def _could_be_head(text: str) -> bool:
-    return _COULD_BE_HEAD.fullmatch(text) is not None
+def _read(source: Source, tools: Tools) -> Reading:
+    yield from source.blank()
+    if (yield from source.some()).startswith("["):
+        yield from _read_list(source)
+    else:
+        name = yield from _read_name(source)
+        yield from read_arguments(source, name)
+    yield from source.close()
 
 
-def _read(head: str, value: str, tool_names: Sequence[str]) -> list[ParsedCall] | None:
-    content = parse_json(value)
-    if not head.strip():
-        return read_calls(content if isinstance(content, list) else [content])
-    named = _HEAD.fullmatch(head)
-    return read_calls([{"name": named["name"], "arguments": content}]) if named else None
+def _read_list(source: Source) -> Reading:
+    yield from source.require("[")
+    while True:
+        yield from source.blank()
+        if not (yield from source.some()).startswith("{"):
+            raise NotACall
+        yield from read_object(source)
+        yield from source.blank()
+        if (yield from source.has("]")):
+            return
+        yield from source.require(",")
+
+
+def _read_name(source: Source) -> Waiting[str]:
+    while True:
+        text = yield from source.some()
+        head, brace, _ = text.partition("{")
+        if len(head) > _MAX_HEAD or not _COULD_BE_HEAD.fullmatch(head):
+            raise NotACall
+        if brace:
+            break
+        yield from source.more()
+    named = _HEAD.fullmatch(source.take(len(head)))
+    if named is None:
+        raise NotACall
+    return named["name"]
 
 
 def _is_taught_by(template: str) -> bool:
@@ -35,9 +62,7 @@ def _is_taught_by(template: str) -> bool:
 
 MISTRAL = CallFormat(
     opener="[TOOL_CALLS]",
-    closer="",
     markers=("[TOOL_CALLS]", "[CALL_ID]", "[ARGS]"),
-    could_be_head=_could_be_head,
     read=_read,
     is_taught_by=_is_taught_by,
 )

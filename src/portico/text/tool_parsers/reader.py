@@ -1,67 +1,73 @@
 """Calls in a stream of text, whatever their format.
 
 Nothing that could be markup is shown before it is known to be text, and nothing that is no call after all is lost: it
-is text then. Every character is looked at a bounded number of times.
+is text then. Once the name of a call is told, what follows is its arguments. Every character is looked at a bounded
+number of times.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
-from portico.text.json_scan import JsonScanner
 from portico.text.stop import overlap
-from portico.text.tool_parsers.format import CallFormat, ParsedCall, is_blank
+from portico.text.tool_parsers.format import CallEnded, CallFormat, CallPart, Reading, Tools
+from portico.text.tool_parsers.source import EndOfText, NotACall, Source
 
-# Longer markup is given up and shown as text, so that a request cannot hold back any amount of it.
-MAX_MARKUP = 262_144
-_MAX_HEAD = 256
 _MAX_BLANK = 256
+# What is left of a piece is copied behind each opener.
+_MAX_PIECE = 4096
 
-Part = str | ParsedCall
+Part = str | CallPart
 
 
 class CallReader:
     """Splits text into text and calls; white space next to a call belongs to neither."""
 
-    def __init__(self, call_format: CallFormat, tool_names: Sequence[str]) -> None:
+    def __init__(self, call_format: CallFormat, tools: Tools) -> None:
         self._format = call_format
-        self._tool_names = tool_names
-        self._state: Callable[[str, list[Part]], str] = self._read_text
+        self._tools = tools
         self._is_at_edge = True
         self._has_calls = False
+        self._is_open = False
         self._held = ""
-        self._markup = ""
-        self._value: list[str] = []
-        self._num_characters = 0
-        self._scanner = JsonScanner()
+        self._opener = ""
+        self._source = Source()
+        self._reading: Reading | None = None
 
     def feed(self, text: str) -> list[Part]:
         """What can be told of new text."""
         parts: list[Part] = []
-        while text:
-            text = self._state(text, parts)
+        for start in range(0, len(text), _MAX_PIECE):
+            rest = text[start : start + _MAX_PIECE]
+            while rest:
+                rest = self._read_text(rest, parts) if self._reading is None else self._read_call(rest, parts)
         return parts
 
     def flush(self) -> list[Part]:
-        """What was held back, when no more text comes; a call without its end is text."""
-        held = self._markup + self._held + "".join(self._value)
-        is_dropped = self._state == self._read_closer or (self._has_calls and is_blank(held))
-        self._held = self._markup = ""
-        self._value = []
-        return [held] if held and not is_dropped else []
+        """What was held back, when no more text comes; a call that has not been begun is text."""
+        parts: list[Part] = []
+        self._source.is_over = True
+        rest = self._read_call("", parts) if self._reading is not None else ""
+        while rest:
+            # What is left behind a call, or is none.
+            rest = self._read_text(rest, parts)
+            if self._reading is not None:
+                self._source.is_over = True
+                rest = self._read_call(rest, parts)
+        held, self._held = self._held, ""
+        if held and not (self._has_calls and not held.strip()):
+            parts.append(held)
+        return parts
 
     def _read_text(self, text: str, parts: list[Part]) -> str:
         """Looks for the opener; gives what stands behind it."""
         window, self._held = self._held + text, ""
-        opener = self._format.opener
+        opener, bare = self._format.opener, self._format.bare
         if self._is_at_edge:
             stripped = window.lstrip()
-            if self._format.is_bare and stripped.startswith("{"):
-                return self._begin(window[: len(window) - len(stripped)], stripped, self._read_value)
+            blank = window[: len(window) - len(stripped)]
+            if bare is not None and stripped.startswith(bare):
+                return self._begin(blank, stripped)
             if stripped.startswith(opener):
-                return self._begin(
-                    window[: len(window) - len(stripped)] + opener, stripped[len(opener) :], self._read_head
-                )
+                return self._begin(blank + opener, stripped[len(opener) :])
             if opener.startswith(stripped) and len(window) <= _MAX_BLANK:
                 self._held = window
                 return ""
@@ -70,81 +76,47 @@ class CallReader:
         if found:
             if before:
                 parts.append(before)
-            return self._begin(opener, behind, self._read_head)
+            return self._begin(opener, behind)
         length = overlap(window, opener)
         self._held = window[len(window) - length :]
         if length < len(window):
             parts.append(window[: len(window) - length])
         return ""
 
-    def _begin(self, markup: str, behind: str, state: Callable[[str, list[Part]], str]) -> str:
-        self._markup = markup
-        self._scanner = JsonScanner()
-        self._num_characters = 0
-        self._state = state
+    def _begin(self, opener: str, behind: str) -> str:
+        self._opener = opener
+        self._source = Source()
+        self._reading = self._format.read(self._source, self._tools)
         return behind
 
-    def _read_head(self, text: str, parts: list[Part]) -> str:
-        """Looks for the bracket that begins the value; gives the value from there."""
-        window, self._held = self._held + text, ""
-        start = _find_value(window)
-        head = window if start is None else window[:start]
-        if len(head) > _MAX_HEAD or not self._format.could_be_head(head):
-            self._show_markup(parts)
-            return window
-        if start is None:
-            self._held = window
-            return ""
-        self._held = head
-        self._state = self._read_value
-        return window[start:]
+    def _read_call(self, text: str, parts: list[Part]) -> str:
+        """Reads calls; gives what stands behind them, or behind what is none."""
+        assert self._reading is not None, "a call was begun"
+        self._source.feed(text)
+        try:
+            for part in self._reading:
+                if part is None:
+                    return ""
+                parts.append(part)
+                self._opener = ""
+                self._has_calls = True
+                self._is_open = not isinstance(part, CallEnded)
+        except EndOfText:
+            # What is left of a call that is cut is not text.
+            if self._is_open:
+                self._source = Source()
+            self._give_up(parts)
+        except NotACall:
+            self._give_up(parts)
+        else:
+            self._is_at_edge = True
+        self._reading = None
+        self._is_open = False
+        return self._source.rest()
 
-    def _read_value(self, text: str, parts: list[Part]) -> str:
-        """Looks for the end of the value; gives what stands behind it."""
-        end = self._scanner.feed(text)
-        self._value.append(text[:end])
-        self._num_characters += len(self._value[-1])
-        if self._num_characters > MAX_MARKUP:
-            self._show_markup(parts)
-            return "" if end is None else text[end:]
-        if end is None:
-            return ""
-        calls = self._format.read(self._held, "".join(self._value), self._tool_names)
-        if calls is None:
-            self._show_markup(parts)
-            return text[end:]
-        parts.extend(calls)
-        self._has_calls = True
-        self._held = self._markup = ""
-        self._value = []
-        self._state = self._read_closer
-        return text[end:]
-
-    def _read_closer(self, text: str, parts: list[Part]) -> str:
-        """Drops the closer, if there is one; gives what stands behind it."""
-        window, self._held = self._held + text, ""
-        stripped = window.lstrip()
-        closer = self._format.closer
-        if closer.startswith(stripped) and stripped != closer and len(window) <= _MAX_BLANK:
-            self._held = window
-            return ""
-        self._state = self._read_text
-        self._is_at_edge = True
-        return stripped[len(closer) :] if stripped.startswith(closer) and closer else window
-
-    def _show_markup(self, parts: list[Part]) -> None:
+    def _give_up(self, parts: list[Part]) -> None:
         """What was taken for markup is text."""
-        parts.append(self._markup + self._held + "".join(self._value))
-        self._held = self._markup = ""
-        self._value = []
+        held = self._opener + self._source.held()
+        if held.strip() or (held and not self._has_calls):
+            parts.append(held)
         self._is_at_edge = False
-        self._state = self._read_text
-
-
-def _find_value(window: str) -> int | None:
-    """Where a JSON object begins, or an array before which there is nothing."""
-    blank = len(window) - len(window.lstrip())
-    if window.startswith("[", blank):
-        return blank
-    start = window.find("{")
-    return None if start < 0 else start

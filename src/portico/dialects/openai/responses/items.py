@@ -12,6 +12,7 @@ from portico.core.events import ToolCall
 
 # Fields of an event, in the order in which they are sent; its number is added by the sender.
 Fields = dict[str, Any]
+_CALL = "function_call"
 
 
 class Output:
@@ -48,15 +49,23 @@ class Output:
         yield {"type": "response.output_text.delta", **self._place(), "delta": text, "logprobs": logprobs}
 
     def call(self, call: ToolCall) -> Iterator[Fields]:
-        """A function call, which is whole."""
-        yield from self.close("completed")
-        item = self._add("function_call", "fc", {"call_id": call.id, "name": call.name, "arguments": ""})
-        place = {"item_id": item["id"], "output_index": len(self.items) - 1}
-        yield self._added(item)
-        item |= {"arguments": call.arguments, "status": "completed"}
-        yield {"type": "response.function_call_arguments.delta", **place, "delta": call.arguments}
-        done = {"name": call.name, "arguments": call.arguments}
-        yield {"type": "response.function_call_arguments.done", **place, **done}
+        """A function call, or a piece of it."""
+        if call.is_first:
+            yield from self.close("completed")
+            self._open = _CALL
+            item = self._add(_CALL, "fc", {"call_id": call.id, "name": call.name, "arguments": ""})
+            yield self._added(item)
+        if call.arguments:
+            self._pieces.append(call.arguments)
+            yield {"type": "response.function_call_arguments.delta", **self._place(), "delta": call.arguments}
+        if call.is_last:
+            yield from self.close("completed")
+
+    def _close_call(self, arguments: str, status: str) -> Iterator[Fields]:
+        item = self.items[-1]
+        item |= {"arguments": arguments, "status": status}
+        done = {"name": item["name"], "arguments": arguments}
+        yield {"type": "response.function_call_arguments.done", **self._place(), **done}
         yield self._done(item)
 
     def close(self, status: str) -> Iterator[Fields]:
@@ -66,6 +75,9 @@ class Output:
             return
         text = "".join(self._pieces)
         self._pieces = []
+        if kind == _CALL:
+            yield from self._close_call(text, status)
+            return
         item = self.items[-1]
         is_message = kind == "message"
         logprobs, self._logprobs = self._logprobs, []
@@ -92,7 +104,8 @@ class Output:
         return item
 
     def _place(self) -> Fields:
-        return {"item_id": self.items[-1]["id"], "output_index": len(self.items) - 1, "content_index": 0}
+        place = {"item_id": self.items[-1]["id"], "output_index": len(self.items) - 1}
+        return place if self.items[-1]["type"] == _CALL else {**place, "content_index": 0}
 
     def _added(self, item: Fields) -> Fields:
         return {"type": "response.output_item.added", "output_index": len(self.items) - 1, "item": dict(item)}
