@@ -97,7 +97,7 @@ def test_what_the_answer_tells_of_itself(client: openai.OpenAI) -> None:
         **ASKED, service_tier="flex", extra_headers={"X-Request-Id": "mine"}, extra_body={"return_prompt_text": True}
     )
     assert (answer.id, answer.service_tier) == ("chatcmpl-mine", "default")
-    assert answer._request_id != "mine"
+    assert answer._request_id == "mine"
     assert answer.system_fingerprint
     assert answer.model_extra is not None
     assert "Hello!" in answer.model_extra["prompt_text"]
