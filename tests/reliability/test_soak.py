@@ -19,7 +19,7 @@ def soaked(minutes: float, mib_per_minute: float, after: Resources = SAME) -> So
 
 
 def test_the_slope_is_that_of_the_line() -> None:
-    assert slope([(0.0, 5), (1.0, 7), (2.0, 9)]) == pytest.approx(2.0)
+    assert slope([(float(each), 5 + 2 * each) for each in range(30)]) == pytest.approx(2.0)
     assert slope([(1.0, 5)]) == 0.0
 
 
