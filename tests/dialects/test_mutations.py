@@ -16,7 +16,7 @@ from reliability.surfaces import Surface, surfaces
 from tests.dialects.golden import find_route, load_dialect, raw_request
 
 _SURFACES = surfaces("demo")
-_STRANGE = st.sampled_from(
+_STRANGE: st.SearchStrategy[Any] = st.sampled_from(
     (
         None,
         True,
@@ -38,7 +38,9 @@ _STRANGE = st.sampled_from(
         {"": {}},
     )
 )
-_PARTS = st.recursive(_STRANGE, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner))
+_PARTS: st.SearchStrategy[Any] = st.recursive(
+    _STRANGE, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner)
+)
 
 
 @pytest.mark.parametrize("surface", _SURFACES, ids=lambda surface: surface.name)
