@@ -24,11 +24,13 @@ enum class Use { kStore, kAdd, kGate };
 constexpr int kPanelVectors = 4;
 constexpr int kTileRows = 6;
 constexpr int kByteTileRows = 6;
+constexpr int kHighTileRows = 12;
 constexpr int kNibbleTileRows = 4;
 #else
 constexpr int kPanelVectors = 2;
 constexpr int kTileRows = 6;
 constexpr int kByteTileRows = 4;
+constexpr int kHighTileRows = 4;
 constexpr int kNibbleTileRows = 4;
 #endif
 constexpr int kPanel = kPanelVectors * kWidth;
@@ -294,31 +296,38 @@ struct IntegerSums {
     Integers lanes[kPanelVectors];
 };
 
-template <int kRows>
+// For the vectors `first`, `first` + kStep, ... of a panel. More rows than six have registers for every second vector only,
+// and go twice through a panel, which costs less than two tiles that go through all of it.
+template <int kRows, int kStep>
 inline void multiply_bytes(const Rows& x, int64_t row, const int8_t* panel, int64_t num_inputs, int64_t ahead,
-                           const int32_t* corrections, Sums* out) {
+                           const int32_t* corrections, int first, Sums* out) {
+    constexpr int kVectors = kPanelVectors / kStep;
+    struct Totals {
+        Integers lanes[kVectors];
+    };
 #define PORTICO_BEGIN(r)                                                                                           \
     const uint8_t* row##r = x.data + (row + (r < kRows ? r : 0)) * x.stride;                                       \
-    IntegerSums sums##r;                                                                                           \
-    for (int v = 0; v < kPanelVectors; ++v) sums##r.lanes[v] = first_sum(corrections + v * kWidth);
+    Totals totals##r;                                                                                              \
+    for (int v = 0; v < kVectors; ++v)                                                                             \
+        totals##r.lanes[v] = first_sum(corrections + (first + v * kStep) * kWidth);
 #define PORTICO_STEP(r)                                                                                            \
     if constexpr (r < kRows) {                                                                                     \
         int32_t four;                                                                                              \
         std::memcpy(&four, row##r + input, 4);                                                                     \
         const Bytes bytes(four);                                                                                   \
-        for (int v = 0; v < kPanelVectors; ++v)                                                                    \
-            sums##r.lanes[v] = bytes.add_products(sums##r.lanes[v], weights[v]);                                   \
+        for (int v = 0; v < kVectors; ++v)                                                                         \
+            totals##r.lanes[v] = bytes.add_products(totals##r.lanes[v], weights[v]);                               \
     }
 #define PORTICO_END(r)                                                                                             \
     if constexpr (r < kRows)                                                                                       \
-        for (int v = 0; v < kPanelVectors; ++v) out[r].lanes[v] = as_floats(sums##r.lanes[v]);
+        for (int v = 0; v < kVectors; ++v) out[r].lanes[first + v * kStep] = as_floats(totals##r.lanes[v]);
 
     PORTICO_EACH(PORTICO_BEGIN)
     int64_t input = 0;
     do {
-        Integers weights[kPanelVectors];
-        for (int v = 0; v < kPanelVectors; ++v) weights[v] = load_integers(panel + v * 4 * kWidth);
-        fetch<4 * kPanel>(panel, ahead);
+        Integers weights[kVectors];
+        for (int v = 0; v < kVectors; ++v) weights[v] = load_integers(panel + (first + v * kStep) * 4 * kWidth);
+        fetch<4 * kPanel / kStep>(panel + first * 4 * kWidth, ahead);
         PORTICO_EACH(PORTICO_STEP)
         panel += 4 * kPanel;
     } while ((input += 4) < num_inputs);
@@ -398,32 +407,33 @@ void multiply_tile(const Rows& x, int64_t row, const Matrix& matrix, int64_t pan
     const uint8_t* begin =
         static_cast<const uint8_t*>(matrix.panels) + panel * panel_bytes(matrix.format, matrix.num_inputs);
     const int64_t first = panel * kPanel, ahead = is_last ? panel_bytes(matrix.format, matrix.num_inputs) : 0;
-    switch (matrix.format) {
-        case kInt8:
-            multiply_bytes<kRows>(x, row, reinterpret_cast<const int8_t*>(begin), matrix.num_inputs, ahead,
-                                  matrix.corrections + first, sums);
-            for (int r = 0; r < kRows; ++r)
-                for (int v = 0; v < kPanelVectors; ++v)
-                    sums[r].lanes[v] = multiply(multiply(sums[r].lanes[v], load(matrix.scales + first + v * kWidth)),
-                                          broadcast(x.scales[row + r]));
-            break;
-        case kInt4:
-            multiply_nibbles<kRows>(x, row, begin, matrix.num_inputs, ahead, sums);
-            for (int r = 0; r < kRows; ++r)
-                for (int v = 0; v < kPanelVectors; ++v)
-                    sums[r].lanes[v] = multiply(sums[r].lanes[v], broadcast(x.scales[row + r]));
-            break;
-        case kFloat32:
-            multiply_floats<kRows, ReadFloat32>(x, row, reinterpret_cast<const float*>(begin), matrix.num_inputs,
-                                                ahead, sums);
-            break;
-        case kFloat16:
-            multiply_floats<kRows, ReadFloat16>(x, row, reinterpret_cast<const uint16_t*>(begin), matrix.num_inputs,
-                                                ahead, sums);
-            break;
-        default:
-            multiply_floats<kRows, ReadBfloat16>(x, row, reinterpret_cast<const uint16_t*>(begin), matrix.num_inputs,
-                                                 ahead, sums);
+    if (kRows > kTileRows || matrix.format == kInt8) {
+        constexpr int kStep = kRows > kTileRows ? 2 : 1;
+        for (int i = 0; i < kStep; ++i)
+            multiply_bytes<kRows, kStep>(x, row, reinterpret_cast<const int8_t*>(begin), matrix.num_inputs, ahead,
+                                         matrix.corrections + first, i, sums);
+        for (int r = 0; r < kRows; ++r)
+            for (int v = 0; v < kPanelVectors; ++v)
+                sums[r].lanes[v] = multiply(multiply(sums[r].lanes[v], load(matrix.scales + first + v * kWidth)),
+                                            broadcast(x.scales[row + r]));
+    } else if constexpr (kRows <= kTileRows) {
+        const uint16_t* numbers = reinterpret_cast<const uint16_t*>(begin);
+        switch (matrix.format) {
+            case kInt4:
+                multiply_nibbles<kRows>(x, row, begin, matrix.num_inputs, ahead, sums);
+                for (int r = 0; r < kRows; ++r)
+                    for (auto& lane : sums[r].lanes) lane = multiply(lane, broadcast(x.scales[row + r]));
+                break;
+            case kFloat32:
+                multiply_floats<kRows, ReadFloat32>(x, row, reinterpret_cast<const float*>(begin), matrix.num_inputs,
+                                                    ahead, sums);
+                break;
+            case kFloat16:
+                multiply_floats<kRows, ReadFloat16>(x, row, numbers, matrix.num_inputs, ahead, sums);
+                break;
+            default:
+                multiply_floats<kRows, ReadBfloat16>(x, row, numbers, matrix.num_inputs, ahead, sums);
+        }
     }
     for (int r = 0; r < kRows; ++r) {
         if constexpr (kUse == Use::kGate) {
@@ -458,19 +468,32 @@ void multiply_tile(const Rows& x, int64_t row, const Matrix& matrix, int64_t pan
 template <Use kUse>
 void multiply_panel(const Rows& x, int64_t first, int64_t last, const Matrix& matrix, int64_t panel, float* out,
                     int64_t out_stride) {
-    const int most = matrix.format == kInt4 ? kNibbleTileRows : matrix.format == kInt8 ? kByteTileRows : kTileRows;
+    int most = matrix.format == kInt4 ? kNibbleTileRows : matrix.format == kInt8 ? kByteTileRows : kTileRows;
+    // One high tile is faster than two low ones; of many tiles the low ones are.
+    if (last - first > most && last - first <= kHighTileRows && matrix.format == kInt8) most = kHighTileRows;
     for (int64_t row = first; row < last;) {
         // Tiles of about the same size: one of six rows and one of a single row would take longer than four and three.
         const int64_t num_tiles = (last - row + most - 1) / most;
         const int64_t size = (last - row + num_tiles - 1) / num_tiles;
         const bool is_last = row + size == last;
+        const auto multiply = [&]<int kRows>() {
+            multiply_tile<kRows, kUse>(x, row, matrix, panel, is_last, out, out_stride);
+        };
         switch (size) {
-            case 1: multiply_tile<1, kUse>(x, row, matrix, panel, is_last, out, out_stride); break;
-            case 2: multiply_tile<2, kUse>(x, row, matrix, panel, is_last, out, out_stride); break;
-            case 3: multiply_tile<3, kUse>(x, row, matrix, panel, is_last, out, out_stride); break;
-            case 4: multiply_tile<4, kUse>(x, row, matrix, panel, is_last, out, out_stride); break;
-            case 5: multiply_tile<5, kUse>(x, row, matrix, panel, is_last, out, out_stride); break;
-            default: multiply_tile<6, kUse>(x, row, matrix, panel, is_last, out, out_stride); break;
+            case 1: multiply.template operator()<1>(); break;
+            case 2: multiply.template operator()<2>(); break;
+            case 3: multiply.template operator()<3>(); break;
+            case 4: multiply.template operator()<4>(); break;
+            case 5: multiply.template operator()<5>(); break;
+            case 6: multiply.template operator()<6>(); break;
+#if defined(__AVX512F__)
+            case 7: multiply.template operator()<7>(); break;
+            case 8: multiply.template operator()<8>(); break;
+            case 9: multiply.template operator()<9>(); break;
+            case 10: multiply.template operator()<10>(); break;
+            case 11: multiply.template operator()<11>(); break;
+            case 12: multiply.template operator()<12>(); break;
+#endif
         }
         row += size;
     }

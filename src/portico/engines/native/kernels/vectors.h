@@ -125,9 +125,10 @@ inline Vector exponential(Vector x) {
     return times_power_of_two(p, n);
 }
 
-// Expands to what `apply` makes of each number below eight. Sums that are kept in an array with rows stay in memory with
+// Expands to what `apply` makes of each number below twelve. Sums that are kept in an array with rows stay in memory with
 // the compiler's loops; one variable for each row, chosen by `if constexpr`, is kept in registers.
-#define PORTICO_EACH(apply) apply(0) apply(1) apply(2) apply(3) apply(4) apply(5) apply(6) apply(7)
+#define PORTICO_EACH(apply)                                                                                       \
+    apply(0) apply(1) apply(2) apply(3) apply(4) apply(5) apply(6) apply(7) apply(8) apply(9) apply(10) apply(11)
 
 inline int64_t round_up(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
 
