@@ -223,7 +223,7 @@ def test_the_service_stops_when_it_is_told_and_what_runs_is_over(server: Running
     assert httpx.get(f"{server.address}/stopService").status_code == 404
     management = management_address(server)
     with ThreadPoolExecutor(2) as pool:
-        body = {"inputs": "hi", "parameters": {"max_new_tokens": 100, "ignore_eos": True}}
+        body = {"inputs": "hi", "parameters": {"max_new_tokens": 600, "ignore_eos": True}}
         running = pool.submit(httpx.post, f"{server.address}/infer", json=body, timeout=30)
         time.sleep(0.3)
         stopping = pool.submit(httpx.get, f"{management}/stopService", timeout=30)
