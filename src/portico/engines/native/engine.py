@@ -133,11 +133,12 @@ class NativeEngine:
         self._info = replace(ready.info, takes_grammars=self._get_vocabulary is not None)
         self._stats, self._is_ready = ready.stats, True
         _logger.info(
-            "%s with %d parameters in %s on %s, %d threads; KV cache of %d MiB, %d tokens",
+            "%s with %d parameters in %s on %s (%s), %d threads; KV cache of %d MiB, %d tokens",
             ready.info.architecture,
             ready.info.num_parameters,
             ready.info.dtype,
             ready.info.device,
+            ready.kernels,
             ready.num_threads,
             ready.kv_cache_bytes >> 20,
             ready.stats.num_blocks * self._config.block_size,

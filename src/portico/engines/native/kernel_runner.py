@@ -1,7 +1,7 @@
 """Steps by the compiled kernels: one call for all layers, prompts and single tokens alike.
 
 A row's result depends on its own sequence alone, to the bit: sums run in an order that has nothing to do with the
-batch, the chunks of a prompt, or whether a token was in a prompt or generated (docs/decisions/014-kernels.md).
+batch, the chunks of a prompt, or whether a token was in a prompt or generated (docs/decisions/015-kernels.md).
 """
 
 from __future__ import annotations

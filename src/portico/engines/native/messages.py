@@ -47,13 +47,14 @@ class LoadProgress:
 class Ready:
     """From the worker: the model is loaded and jobs are taken.
 
-    `kv_cache_bytes` and `num_threads` are what was decided, for the log.
+    `kv_cache_bytes`, `num_threads` and `kernels` are what was decided, for the log.
     """
 
     info: ModelInfo
     stats: EngineStats
     kv_cache_bytes: int
     num_threads: int
+    kernels: str
 
 
 @dataclass(frozen=True, slots=True)

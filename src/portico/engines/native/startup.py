@@ -101,7 +101,7 @@ def build(path: Path, config: NativeConfig, on_progress: Callable[[float], None]
         max_drafted=_max_drafted(config, is_exact=runner.is_exact),
     )
     core = EngineCore(info, scheduler, runner, Sampler(sizes.vocab_size, device))
-    return core, Ready(info, scheduler.stats(), num_blocks * block_bytes, num_threads)
+    return core, Ready(info, scheduler.stats(), num_blocks * block_bytes, num_threads, _kernels_name(library))
 
 
 def _num_threads(num_parameters: int) -> int:
@@ -137,6 +137,11 @@ def _kernels(config: NativeConfig, device: torch.device) -> ctypes.CDLL | None:
             "AVX2, and are built when the package is installed and finds a C++ compiler."
         )
     return library
+
+
+def _kernels_name(library: ctypes.CDLL | None) -> str:
+    """For the log."""
+    return "PyTorch" if library is None else f"kernels for {Path(library._name).name.partition('.')[0]}"
 
 
 def _check_groups(sizes: DecoderConfig, *, has_kernels: bool) -> None:
