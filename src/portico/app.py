@@ -223,7 +223,7 @@ async def run(
             send_timeout=config.send_timeout or None,
         )
         drain = Drain(admission.close, lambda: admission.num_requests, generator.break_off, config.drain_timeout)
-        await _listen(config, context, {"/metrics": metrics.render}, listeners, console, drain)
+        await _listen(config, context, metrics, listeners, console, drain)
     finally:
         await engine.close()
         listeners.close()
@@ -289,13 +289,14 @@ class _Listeners:
 async def _listen(
     config: ServerConfig,
     context: Context,
-    pages: Mapping[str, Page],
+    metrics: Metrics,
     listeners: _Listeners,
     console: Console,
     drain: Drain,
 ) -> None:
     """Serves on all addresses until told to stop."""
     precedence = find_precedence(config.profile)
+    pages: Mapping[str, Page] = {"/metrics": metrics.render}
     application = build_application(context, precedence, pages, for_operators=listeners.main_is_managed)
     management = build_application(context, precedence, pages, for_operators=True)
     tls = _tls(config)
@@ -316,8 +317,8 @@ async def _listen(
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(_serve_procedures(config.profile, context, listeners.rpc, tls))
         for each in listeners.management:
-            await stack.enter_async_context(serving(management, each, tls, limits))
-        await serve(application, listeners.main, announce, drain, tls, limits)
+            await stack.enter_async_context(serving(management, each, tls, limits, metrics.count_refused_connection))
+        await serve(application, listeners.main, announce, drain, tls, limits, metrics.count_refused_connection)
 
 
 def _time_limits(config: ServerConfig) -> TimeLimits:

@@ -78,6 +78,12 @@ class Metrics:
         )
         self._asked_choices = self._histogram("request_params_n", "Choices asked for.", CHOICE_BOUNDS)
         self._asked_tokens = self._histogram("request_params_max_tokens", "Output tokens asked for.", LENGTH_BOUNDS)
+        self._connections_refused = Counter(
+            _PREFIX + "connections_refused",
+            "Connections that were closed before any request could be read, by the words of HTTP.",
+            ("model_name", "reason"),
+            registry=self._registry,
+        )
         self._registry.register(_StepCollector(model_name, self._steps))
         self._registry.register(_EngineCollector(model_name, read_stats))
         ProcessCollector(registry=self._registry)
@@ -115,6 +121,10 @@ class Metrics:
                 pass
         if is_generation:
             self._count_generation(record, labels)
+
+    def count_refused_connection(self, reason: str) -> None:
+        """Counts a connection that was refused before anything was known of a request."""
+        self._connections_refused.labels(self._model_name, reason).inc()
 
     def render(self) -> tuple[bytes, str]:
         """The page and its content type."""

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -59,14 +60,17 @@ class _Refused(Exception):
 class BoundedConnection(Connection):
     """One connection; a client that goes beyond a limit is told so in HTTP's own words, and the connection is closed.
 
-    No dialect is known then: the request has not been read.
+    No dialect is known then: the request has not been read. `on_refusal` is told the words.
     """
 
-    def __init__(self, *arguments: Any, limits: ConnectionLimits, **options: Any) -> None:
+    def __init__(
+        self, *arguments: Any, limits: ConnectionLimits, on_refusal: Callable[[str], None], **options: Any
+    ) -> None:
         super().__init__(*arguments, send_timeout=limits.send_timeout, **options)
         # Declared as whole seconds, and only ever given to the event loop.
         self.timeout_keep_alive = limits.idle_timeout  # type: ignore[assignment]
         self._limits = limits
+        self._on_refusal = on_refusal
         self._deadline: asyncio.TimerHandle | None = None
         self._refusal: _Refused | None = None
         self._is_reading = False
@@ -212,6 +216,7 @@ class BoundedConnection(Connection):
     def _refuse(self, refusal: _Refused) -> None:
         """Answers unless an answer is being written already, and closes the connection."""
         logger.info("a connection was refused: %s", refusal.reason)
+        self._on_refusal(refusal.status.phrase)
         is_begun = self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete
         if not is_begun:
             self.transport.write(_answer(refusal))

@@ -72,12 +72,23 @@ class _Server(uvicorn.Server):
         self._on_ready()
 
 
+def _ignore(reason: str) -> None:
+    """Where nobody counts refusals."""
+
+
 @asynccontextmanager
 async def serving(
-    application: ASGIApp, listener: socket.socket, tls: Tls | None, limits: ConnectionLimits = DEFAULT_LIMITS
+    application: ASGIApp,
+    listener: socket.socket,
+    tls: Tls | None,
+    limits: ConnectionLimits = DEFAULT_LIMITS,
+    on_refusal: Callable[[str], None] = _ignore,
 ) -> AsyncIterator[None]:
-    """Serves while the block runs; then the answers that are being written are finished."""
-    server = _Server(_config(application, tls, limits), lambda: None)
+    """Serves while the block runs; then the answers that are being written are finished.
+
+    `on_refusal` is told why a connection was refused before any dialect was known.
+    """
+    server = _Server(_config(application, tls, limits, on_refusal), lambda: None)
     task = asyncio.ensure_future(server.serve(sockets=[listener]))
     try:
         yield
@@ -93,9 +104,13 @@ async def serve(
     drain: Drain,
     tls: Tls | None = None,
     limits: ConnectionLimits = DEFAULT_LIMITS,
+    on_refusal: Callable[[str], None] = _ignore,
 ) -> None:
-    """Serves until SIGINT or SIGTERM and then until the drain is over; a second signal cuts everything off."""
-    server = _Server(_config(application, tls, limits), on_ready)
+    """Serves until SIGINT or SIGTERM and then until the drain is over; a second signal cuts everything off.
+
+    `on_refusal` is as for `serving`.
+    """
+    server = _Server(_config(application, tls, limits, on_refusal), on_ready)
     loop = asyncio.get_running_loop()
     draining: asyncio.Task[None] | None = None
 
@@ -118,10 +133,12 @@ async def serve(
         await asyncio.gather(draining, return_exceptions=True)
 
 
-def _config(application: ASGIApp, tls: Tls | None, limits: ConnectionLimits) -> uvicorn.Config:
+def _config(
+    application: ASGIApp, tls: Tls | None, limits: ConnectionLimits, on_refusal: Callable[[str], None]
+) -> uvicorn.Config:
     return uvicorn.Config(
         application,
-        http=cast(type[asyncio.Protocol], partial(BoundedConnection, limits=limits)),
+        http=cast(type[asyncio.Protocol], partial(BoundedConnection, limits=limits, on_refusal=on_refusal)),
         ws="none",
         lifespan="off",
         log_config=None,

@@ -182,8 +182,12 @@ class Sampler:
         for index, sampling in settings:
             temperatures[index] = sampling.temperature
         scores = scores.div_(temperatures.to(self._device))
+        most = self._vocab_size
         steps: tuple[tuple[Callable[[Tensor, Tensor], Tensor], list[tuple[int, float]]], ...] = (
-            (warpers.keep_top_k, [(index, each.top_k) for index, each in settings if each.top_k]),
+            (
+                warpers.keep_top_k,
+                [(index, min(each.top_k, most)) for index, each in settings if each.top_k],
+            ),
             (warpers.keep_top_p, [(index, each.top_p) for index, each in settings if each.top_p < 1]),
             (warpers.keep_typical, [(index, each.typical_p) for index, each in settings if each.typical_p < 1]),
             (warpers.keep_min_p, [(index, each.min_p) for index, each in settings if each.min_p > 0]),
