@@ -141,9 +141,16 @@ def _demands(surface: Surface) -> Iterator[Attack]:
         yield on_surface("B1", f"regex: {label}", surface, partial(surface.with_demand, "regex", regex), verdict)
     for label, make, verdict in SCHEMAS if "schema" in surface.demands else ():
         row = "B3" if "bracket" in label or "levels" in label else "B2"
-        yield on_surface(row, f"schema: {label}", surface, partial(_with_schema, surface, make), verdict)
+        yield on_surface(
+            row, f"schema: {label}", surface, partial(_with_schema, surface, make), verdict, wire=_wire(label, surface)
+        )
     for label, rules, verdict in GRAMMARS if "grammar" in surface.demands else ():
         yield on_surface("B3", f"grammar: {label}", surface, partial(surface.with_demand, "grammar", rules), verdict)
+
+
+def _wire(label: str, surface: Surface) -> str | None:
+    """Who refuses: what is nested too deep to be read is recognised by nobody on a path that wires share."""
+    return None if label == "20k levels" else surface.wire
 
 
 def _with_schema(surface: Surface, make: Callable[[], Any]) -> Any:
@@ -165,6 +172,7 @@ def _tools(surface: Surface) -> Iterator[Attack]:
             surface,
             partial(_with_forced_tool, surface, make),
             verdict,
+            wire=_wire(label, surface),
         )
 
 
