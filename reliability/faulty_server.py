@@ -20,7 +20,7 @@ from portico.engines.scripted.stream import ScriptedStream
 from portico.service.preparation import Preparation
 from reliability import faulty_worker
 
-_LEAKED_BYTES = 32 << 10
+_LEAKED_BYTES = 64 << 10
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -28,7 +28,7 @@ _SAMPLE_SECONDS = 1.0
 _NUM_PARTS = 5
 _MAX_SLOPE = (1 << 20) / 600
 # What allocators take for good in the first minutes. A run that is not much longer can only show a leak by the request.
-_SETTLING_BYTES, _SETTLING_SECONDS = 8 << 20, 300
+_SETTLING_BYTES, _SETTLING_SECONDS = 12 << 20, 300
 _NOISE = 1 << 20
 _MAX_STALLED_SECONDS = 8.0
 _WARM_UP_SHARE = 0.3

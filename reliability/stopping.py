@@ -20,6 +20,8 @@ from reliability.traffic import in_ms, learn, open_loop, send
 _DIALECTS = [dialect for dialect in DIALECTS if dialect is not ANTHROPIC]
 # How long the listening socket is closed before the process ends, at most.
 _LAST_MOMENT = 0.3
+# How long a request takes to reach the server, at most.
+_ON_THE_WAY = 0.2
 _READY = encode_request("GET", "/v2/health/ready")
 
 
@@ -49,8 +51,14 @@ class _Drained:
 
     @property
     def accepted(self) -> list[Outcome]:
-        """Requests that were sent before the signal."""
-        return [each for each in self.outcomes if each.answer.sent_at < self.signalled_at]
+        """Requests that were sent so long before the signal that the server has read them."""
+        return [each for each in self.outcomes if each.answer.sent_at < self.signalled_at - _ON_THE_WAY]
+
+    @property
+    def doubtful(self) -> list[Outcome]:
+        """Requests that the server may have read before or after the signal."""
+        since = self.signalled_at - _ON_THE_WAY
+        return [each for each in self.outcomes if since <= each.answer.sent_at <= self.signalled_at]
 
     @property
     def late(self) -> list[Outcome]:
@@ -80,7 +88,7 @@ async def _drain(server: Server, requests: list[Spoken], seconds: float, deadlin
         long = asyncio.create_task(send(server, replace(requests[0], num_tokens=8 * NUM_TOKENS)))
         await asyncio.sleep(seconds)
         extra = [asyncio.create_task(send(server, each)) for each in requests[:SLOTS]]
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(_ON_THE_WAY + 0.05)
         server.process.send_signal(signal.SIGTERM)
         signalled_at = time.perf_counter()
         ready_after = await _watch_ready(watcher, signalled_at)
@@ -99,6 +107,7 @@ async def _check_drain(settings: Settings) -> Result:
         requests = [each for each in learnt if not (each.dialect is TGI and each.is_streamed)]
         drained = await _drain(server, requests, settings.pick(30, 2), deadline)
     problems = unexpected(drained.accepted, Kind.OK) + unexpected(drained.late, Kind.UNAVAILABLE)
+    problems += unexpected(drained.doubtful, Kind.OK, Kind.UNAVAILABLE)
     for answer in [*drained.refused, *(each.answer for each in drained.late)]:
         if not answer.headers.get("retry-after", "").isdecimal() or answer.status not in (503, 529):
             problems.append(f"a new request: {answer.end.value}, {answer.status} {answer.headers}")
