@@ -220,6 +220,9 @@ async def _check_no_memory(settings: Settings) -> Result:
             expected="none",
         )
         large = await send(server, hungry)
+        # Memory may run out where the process cannot go on; then it must come back.
+        await asyncio.sleep(0.5)
+        await server.wait_for_status(_READY, 200, 60.0)
         outcomes = await asyncio.gather(*(send(server, each) for each in others))
         live = await server.status(_LIVE)
         is_same = server.engine_identity() == identity
