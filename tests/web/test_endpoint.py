@@ -93,6 +93,8 @@ async def test_whole_and_streamed_answers(tokenizer: Tokenizer) -> None:
         streamed = await site.client.post("/write", content="stream:hi")
         assert (streamed.status_code, streamed.text) == (200, "hello world|end")
         assert streamed.headers["cache-control"] == "no-cache"
+        while len(site.keeper.records) < 2:
+            await asyncio.sleep(0.01)
         first, second = site.keeper.records
         assert whole.headers["x-request-id"] == first.request_id != second.request_id
         assert (first.outcome, first.status, first.num_output_tokens) == (Outcome.ANSWERED, 200, 12)

@@ -60,6 +60,9 @@ def reference(checkpoint: Path) -> Any:
     return Qwen2ForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)
 
 
+needs_kernels = pytest.mark.skipif(load() is None, reason="no kernels on this machine")
+
+
 @pytest.fixture(params=["own", "torch"])
 def kernels(request: pytest.FixtureRequest) -> str:
     """Both ways to compute on a CPU, for tests that name this."""

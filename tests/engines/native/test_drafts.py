@@ -14,6 +14,7 @@ from portico.engines.native.drafts import DraftState
 from portico.engines.native.engine_core import EngineCore
 from portico.engines.native.kernel_runner import KernelRunner
 from portico.engines.native.scheduler import DecodeStep
+from tests.engines.native.conftest import needs_kernels
 from tests.engines.native.core_driver import run_to_end
 from tests.engines.native.jobs import job, sampling
 from tests.engines.native.test_grammar import VOCABULARY
@@ -80,6 +81,7 @@ def decode_rows(core: EngineCore, jobs: list[TokenJob], monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("dtype", ["float32", "int8"])
+@needs_kernels
 def test_guesses_save_steps_and_change_nothing(
     make_core: MakeCore, monkeypatch: pytest.MonkeyPatch, dtype: str
 ) -> None:
@@ -95,6 +97,7 @@ def test_guesses_save_steps_and_change_nothing(
     assert num_steps < num_plain
 
 
+@needs_kernels
 def test_guesses_among_others_change_nothing(make_core: MakeCore) -> None:
     def run(num: int) -> Any:
         core = make_core(kernels="own", num_speculative_tokens=num, kv_cache_memory=40 * 16 * 2 * 2 * 2 * 16 * 4)

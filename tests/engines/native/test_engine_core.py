@@ -55,13 +55,14 @@ def test_preemption_changes_nothing(make_core: MakeCore) -> None:
 
 def test_choices_share_one_prefill(make_core: MakeCore, monkeypatch: pytest.MonkeyPatch) -> None:
     num_rows: list[int] = []
-    prefill = KernelRunner.prefill
+    for runner in (KernelRunner, TorchRunner):
+        prefill: Callable[..., Any] = runner.prefill
 
-    def counting(self: KernelRunner, chunks: Any) -> Any:
-        num_rows.append(sum(chunk.end - chunk.start for chunk in chunks))
-        return prefill(self, chunks)
+        def counting(self: Any, chunks: Any, prefill: Callable[..., Any] = prefill) -> Any:
+            num_rows.append(sum(chunk.end - chunk.start for chunk in chunks))
+            return prefill(self, chunks)
 
-    monkeypatch.setattr(KernelRunner, "prefill", counting)
+        monkeypatch.setattr(runner, "prefill", counting)
     core = make_core()
     prompt = tuple(range(40, 90))
     hot = sampling(temperature=1.0, seed=100)

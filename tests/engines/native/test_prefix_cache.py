@@ -15,7 +15,7 @@ from portico.engines.native.block_manager import BlockManager
 from portico.engines.native.engine_core import EngineCore
 from portico.engines.native.scheduler import Chunk, DecodeStep, PrefillStep, Scheduler
 from portico.engines.native.sequence import Job, Sequence
-from tests.engines.native.conftest import VOCAB_SIZE
+from tests.engines.native.conftest import VOCAB_SIZE, needs_kernels
 from tests.engines.native.core_driver import run_to_end
 from tests.engines.native.jobs import Outcome, job, sampling
 
@@ -197,6 +197,7 @@ def test_cached_tokens_are_counted(make_core: MakeCore) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "int8", "int4"])
+@needs_kernels
 def test_a_reply_is_found_in_the_next_turn(make_core: MakeCore, dtype: str) -> None:
     """Kernels give a token the same keys and values in a prompt as when it was generated."""
     core = make_core(dtype=dtype, kernels="own")

@@ -28,7 +28,7 @@ from portico.engines.native.quantization import (
     values_and_scales,
 )
 from portico.engines.native.startup import build
-from tests.engines.native.conftest import write_checkpoint
+from tests.engines.native.conftest import needs_kernels, write_checkpoint
 from tests.engines.native.core_driver import run_to_end
 from tests.engines.native.jobs import job
 
@@ -113,6 +113,7 @@ def test_rows_are_normalised_by_their_scales() -> None:
     )
 
 
+@needs_kernels
 def test_four_bits_are_those_of_a_checkpoint_with_their_values(
     make_core: Callable[..., EngineCore], checkpoint: Path, tmp_path: Path
 ) -> None:
@@ -140,6 +141,7 @@ def test_four_bits_without_kernels_are_refused(make_core: Callable[..., EngineCo
         make_core(dtype="int4", kernels="torch")
 
 
+@needs_kernels
 def test_widths_that_are_no_whole_groups_are_refused(tmp_path: Path) -> None:
     path = write_checkpoint(tmp_path, intermediate_size=100)
     with pytest.raises(EngineStartError, match="FFN width, 100"):
