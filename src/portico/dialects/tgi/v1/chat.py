@@ -65,9 +65,10 @@ class ChatExchange:
         return {"content": [_describe_token(token, count) for token in tokens]}
 
     def encode_call(self, call: ToolCall, position: int) -> dict[str, Any]:
-        """A call; its arguments are JSON in a string."""
+        """A call, or a piece of one that has begun, which has no name; arguments are JSON in a string."""
         id = call.id if self.first_call is None else str(self.first_call + position)
-        function = {"description": None, "name": call.name, "arguments": call.arguments}
+        name = call.name if call.is_first else None
+        function = {"description": None, "name": name, "arguments": call.arguments}
         return {"id": id, "type": "function", "function": function}
 
     def _message(self, choice: Choice) -> dict[str, Any]:
@@ -131,12 +132,11 @@ class ChatStream:
         calls = () if piece.apart is None else piece.apart.calls
         chunks = b""
         if calls:
-            first = self._num_calls
-            self._num_calls += len(calls)
-            described = [
-                {"index": position, **self._exchange.encode_call(call, position)}
-                for position, call in enumerate(calls, first)
-            ]
+            described = []
+            for call in calls:
+                self._num_calls += call.is_first
+                position = self._num_calls - 1
+                described.append({"index": position, **self._exchange.encode_call(call, position)})
             chunks = self._encode({"role": "assistant", "tool_calls": described}, None, None)
         delta = {"role": "assistant", "content": piece.text}
         return chunks + self._encode(delta, self._exchange.logprobs(piece.tokens), reason)

@@ -188,12 +188,17 @@ struct ReadBfloat16 {
     static Vector read(const uint16_t* p) { return load_brain(p); }
 };
 
-// Asks for what lies `ahead` bytes behind a place; the processor's own foresight ends with a panel that is read again.
-template <int kBytes>
-inline void fetch(const void* place, int64_t ahead) {
-    for (int i = 0; i < kBytes; i += 64)
-        _mm_prefetch(static_cast<const char*>(place) + ahead + i, _MM_HINT_T1);
-}
+// What a tile asks the memory for while it computes: its share of the next panel, some of it with each step. The
+// processor's own foresight ends with a panel that is read again.
+struct Ahead {
+    const char* place;
+    int64_t stride;
+
+    template <int kLines>
+    void fetch(int64_t step) const {
+        for (int i = 0; i < kLines; ++i) _mm_prefetch(place + step * stride + i * 64, _MM_HINT_T1);
+    }
+};
 
 // What a panel's outputs sum up to for one row.
 struct Sums {
@@ -202,7 +207,7 @@ struct Sums {
 
 template <int kRows, class Read>
 inline void multiply_floats(const Rows& x, int64_t row, const typename Read::Number* panel, int64_t num_inputs,
-                            int64_t ahead, Sums* out) {
+                            Ahead ahead, Sums* out) {
 #define PORTICO_BEGIN(r)                                                                                           \
     const float* row##r = reinterpret_cast<const float*>(x.data + (row + (r < kRows ? r : 0)) * x.stride);         \
     Sums sums##r;                                                                                                  \
@@ -222,7 +227,7 @@ inline void multiply_floats(const Rows& x, int64_t row, const typename Read::Num
     do {
         Vector weights[kPanelVectors];
         for (int v = 0; v < kPanelVectors; ++v) weights[v] = Read::read(panel + v * kWidth);
-        fetch<kPanel * sizeof(*panel)>(panel, ahead);
+        ahead.fetch<2>(input);
         PORTICO_EACH(PORTICO_STEP)
         panel += kPanel;
     } while (++input < num_inputs);
@@ -299,7 +304,7 @@ struct IntegerSums {
 // For the vectors `first`, `first` + kStep, ... of a panel. More rows than six have registers for every second vector only,
 // and go twice through a panel, which costs less than two tiles that go through all of it.
 template <int kRows, int kStep>
-inline void multiply_bytes(const Rows& x, int64_t row, const int8_t* panel, int64_t num_inputs, int64_t ahead,
+inline void multiply_bytes(const Rows& x, int64_t row, const int8_t* panel, int64_t num_inputs, Ahead ahead,
                            const int32_t* corrections, int first, Sums* out) {
     constexpr int kVectors = kPanelVectors / kStep;
     struct Totals {
@@ -327,7 +332,7 @@ inline void multiply_bytes(const Rows& x, int64_t row, const int8_t* panel, int6
     do {
         Integers weights[kVectors];
         for (int v = 0; v < kVectors; ++v) weights[v] = load_integers(panel + (first + v * kStep) * 4 * kWidth);
-        fetch<4 * kPanel / kStep>(panel + first * 4 * kWidth, ahead);
+        ahead.fetch<2>(input / 4);
         PORTICO_EACH(PORTICO_STEP)
         panel += 4 * kPanel;
     } while ((input += 4) < num_inputs);
@@ -338,7 +343,7 @@ inline void multiply_bytes(const Rows& x, int64_t row, const int8_t* panel, int6
 }
 
 template <int kRows>
-inline void multiply_nibbles(const Rows& x, int64_t row, const uint8_t* panel, int64_t num_inputs, int64_t ahead,
+inline void multiply_nibbles(const Rows& x, int64_t row, const uint8_t* panel, int64_t num_inputs, Ahead ahead,
                              Sums* out) {
 #define PORTICO_BEGIN(r)                                                                                           \
     uint8_t* row##r = const_cast<uint8_t*>(x.data) + (row + (r < kRows ? r : 0)) * x.stride;                       \
@@ -370,7 +375,7 @@ inline void multiply_nibbles(const Rows& x, int64_t row, const uint8_t* panel, i
     int64_t group = 0;
     do {
         PORTICO_EACH(PORTICO_GROUP)
-        fetch<kGroupBytes>(panel, ahead);
+        ahead.fetch<9>(group);
 #pragma GCC unroll 4
         for (int step = 0; step < kGroup / 8; ++step) {
             Integers low[kPanelVectors], high[kPanelVectors];
@@ -401,16 +406,24 @@ inline Vector sigmoid_linear(Vector x) {
 }
 
 template <int kRows, Use kUse>
-void multiply_tile(const Rows& x, int64_t row, const Matrix& matrix, int64_t panel, bool is_last, float* out,
-                   int64_t out_stride) {
+void multiply_tile(const Rows& x, int64_t row, const Matrix& matrix, int64_t panel, int64_t tile, int64_t num_tiles,
+                   float* out, int64_t out_stride) {
     Sums sums[kRows];
     const uint8_t* begin =
         static_cast<const uint8_t*>(matrix.panels) + panel * panel_bytes(matrix.format, matrix.num_inputs);
-    const int64_t first = panel * kPanel, ahead = is_last ? panel_bytes(matrix.format, matrix.num_inputs) : 0;
+    const int64_t first = panel * kPanel, size = panel_bytes(matrix.format, matrix.num_inputs);
+    const int64_t num_steps = matrix.format == kInt4   ? matrix.num_inputs / kGroup
+                              : matrix.format == kInt8 ? (matrix.num_inputs + 3) / 4
+                                                       : matrix.num_inputs;
+    // Twice through a panel are two shares.
+    constexpr int kStep = kRows > kTileRows ? 2 : 1;
+    const int64_t share = size / (num_tiles * kStep), stride = share / num_steps;
+    const char* next = reinterpret_cast<const char*>(begin) + size;
+    const Ahead ahead = {next + tile * share, stride};
     if (kRows > kTileRows || matrix.format == kInt8) {
-        constexpr int kStep = kRows > kTileRows ? 2 : 1;
         for (int i = 0; i < kStep; ++i)
-            multiply_bytes<kRows, kStep>(x, row, reinterpret_cast<const int8_t*>(begin), matrix.num_inputs, ahead,
+            multiply_bytes<kRows, kStep>(x, row, reinterpret_cast<const int8_t*>(begin), matrix.num_inputs,
+                                         {next + (tile * kStep + i) * share, stride},
                                          matrix.corrections + first, i, sums);
         for (int r = 0; r < kRows; ++r)
             for (int v = 0; v < kPanelVectors; ++v)
@@ -471,13 +484,12 @@ void multiply_panel(const Rows& x, int64_t first, int64_t last, const Matrix& ma
     int most = matrix.format == kInt4 ? kNibbleTileRows : matrix.format == kInt8 ? kByteTileRows : kTileRows;
     // One high tile is faster than two low ones; of many tiles the low ones are.
     if (last - first > most && last - first <= kHighTileRows && matrix.format == kInt8) most = kHighTileRows;
-    for (int64_t row = first; row < last;) {
+    const int64_t num_tiles = (last - first + most - 1) / most;
+    for (int64_t row = first, tile = 0; row < last; ++tile) {
         // Tiles of about the same size: one of six rows and one of a single row would take longer than four and three.
-        const int64_t num_tiles = (last - row + most - 1) / most;
-        const int64_t size = (last - row + num_tiles - 1) / num_tiles;
-        const bool is_last = row + size == last;
+        const int64_t num_left = num_tiles - tile, size = (last - row + num_left - 1) / num_left;
         const auto multiply = [&]<int kRows>() {
-            multiply_tile<kRows, kUse>(x, row, matrix, panel, is_last, out, out_stride);
+            multiply_tile<kRows, kUse>(x, row, matrix, panel, tile, num_tiles, out, out_stride);
         };
         switch (size) {
             case 1: multiply.template operator()<1>(); break;
