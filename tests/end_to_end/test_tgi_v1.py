@@ -230,7 +230,7 @@ def test_23_calls_of_tools(writer: RunningServer) -> None:
     with httpx.Client(base_url=writer.address, timeout=60) as http:
         answer = chat(http, tools=TOOLS, max_tokens=200).json()["choices"][0]
         assert (answer["finish_reason"], answer["message"]["content"]) == ("stop", None)
-        described = [
+        described: list[dict[str, Any]] = [
             {
                 "id": str(number),
                 "type": "function",

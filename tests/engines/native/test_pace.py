@@ -1,4 +1,4 @@
-"""How many tokens fit into a time."""
+"""How many tokens fit into the time that others may be kept waiting."""
 
 from __future__ import annotations
 
@@ -6,15 +6,30 @@ from portico.engines.native.pace import PrefillPace
 
 
 def test_before_anything_is_known_chunks_are_small() -> None:
-    assert PrefillPace().tokens_within(10.0) == 128
+    assert PrefillPace().budget == 64
 
 
 def test_the_pace_is_a_moving_average() -> None:
     pace = PrefillPace()
-    pace.note(1000, 1.0)
-    assert pace.tokens_within(1.0) == 960
-    pace.note(2000, 1.0)
-    assert pace.tokens_within(1.0) == 1280
+    pace.note(10_000, 1.0)
+    assert pace.budget == 960
+    pace.note(20_000, 1.0)
+    assert pace.budget == 1280
     pace.note(3, 100.0)
-    assert pace.tokens_within(1.0) == 1280
-    assert pace.tokens_within(0.001) == 128
+    assert pace.budget == 1280
+
+
+def test_those_who_are_used_to_short_steps_wait_less() -> None:
+    pace = PrefillPace()
+    pace.note(10_000, 1.0)
+    pace.note_decode(0.01)
+    assert pace.budget == 256
+    pace.note_decode(10.0)
+    assert pace.budget == 960
+
+
+def test_chunks_are_never_tiny() -> None:
+    pace = PrefillPace()
+    pace.note(10_000, 1.0)
+    pace.note_decode(0.0001)
+    assert pace.budget == 64

@@ -23,9 +23,6 @@ from portico.engines.native.sampler import Draw, Sampler
 from portico.engines.native.scheduler import Chunk, DecodeStep, PrefillStep, Scheduler
 from portico.engines.native.sequence import Job, Sequence
 
-# Seconds that a step of prefill may take while other sequences wait for their next tokens.
-_MAX_STALL = 0.1
-
 _logger = logging.getLogger(__name__)
 
 
@@ -98,6 +95,8 @@ class EngineCore:
                     self._prefilled(part.chunks, result, started_at)
                 else:
                     self._decoded(part, result)
+                    self._pace.note_decode(time.monotonic() - started_at)
+                    self._scheduler.prefill_budget = self._pace.budget
         done, self._done = self._done, StepDone()
         stats = self._scheduler.stats()
         if stats != self._last_stats:
@@ -149,7 +148,7 @@ class EngineCore:
 
     def _prefilled(self, chunks: tuple[Chunk, ...], hidden: Tensor, started_at: float) -> None:
         self._pace.note(sum(chunk.end - chunk.start for chunk in chunks), time.monotonic() - started_at)
-        self._scheduler.prefill_budget = self._pace.tokens_within(_MAX_STALL)
+        self._scheduler.prefill_budget = self._pace.budget
         ready: list[Sequence] = []
         rows: list[int] = []
         first = 0
