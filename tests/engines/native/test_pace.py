@@ -23,7 +23,7 @@ def test_those_who_are_used_to_short_steps_wait_less() -> None:
     pace = PrefillPace()
     pace.note(10_000, 1.0)
     pace.note_decode(0.01)
-    assert pace.budget == 256
+    assert pace.budget == 192
     pace.note_decode(10.0)
     assert pace.budget == 960
 

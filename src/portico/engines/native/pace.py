@@ -11,7 +11,7 @@ _NEWEST = 0.3
 # Seconds that a step of prefill may take while other sequences wait for their next tokens, and how many of their own
 # steps: who reads along notices a gap by what it is used to.
 _MAX_STALL = 0.1
-_MAX_STALLED_STEPS = 3
+_MAX_STALLED_STEPS = 2
 
 
 class PrefillPace:
