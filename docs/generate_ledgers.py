@@ -1,4 +1,4 @@
-"""Writes docs/dialects.md and docs/dialects/*.md from the dialects' routes and ledgers.
+"""Writes docs/dialects.md, docs/dialects/*.md and docs/openapi.json from the dialects' routes and ledgers.
 
 To be run as `python docs/generate_ledgers.py`.
 """
@@ -9,10 +9,13 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from portico import __version__
 from portico.app import build_dialects, build_rpc_dialects, find_precedence
 from portico.config import ServerConfig
 from portico.core.dialect import Dialect
 from portico.core.ledger import Entry, Ledger, Treatment
+from portico.web.openapi import DOCUMENT_PATH, build_document
+from portico.web.routing import build_paths
 
 FOLDER = Path(__file__).parent / "dialects"
 _LEGEND = (
@@ -71,7 +74,20 @@ def render_pages() -> dict[Path, str]:
     # With the one profile that adds routes and takes none away.
     dialects = build_dialects(ServerConfig(profile="tgi"))
     pages = {FOLDER / f"{dialect.name}.md": render_dialect(dialect) for dialect in dialects}
-    return {FOLDER.parent / "dialects.md": render_table(dialects), **pages}
+    return {
+        FOLDER.parent / "dialects.md": render_table(dialects),
+        FOLDER.parent / "openapi.json": render_document(),
+        **pages,
+    }
+
+
+def render_document() -> str:
+    """What a server without further flags serves, but with keys."""
+    config = ServerConfig()
+    dialects = build_dialects(config)
+    paths = build_paths(dialects, find_precedence(config.profile))
+    document = build_document(dialects, paths, ("/metrics", DOCUMENT_PATH), __version__, has_keys=True)
+    return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
 
 def _describe_sharing(dialect: Dialect, method: str, path: str) -> str:

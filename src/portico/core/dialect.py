@@ -12,6 +12,7 @@ from typing import Protocol
 
 from portico.core.errors import PorticoError
 from portico.core.events import Event, Result
+from portico.core.form import Form
 from portico.core.ledger import Ledger
 from portico.core.model import ServerLimits, ServerStatus
 from portico.core.request import DetokenizeRequest, GenerationRequest, TokenizeRequest
@@ -206,6 +207,7 @@ class Route:
         is_for_operators: it is served only where the operator listens for management, and only to keys of operators.
         needs_json_type: bodies must say that they are JSON, as the servers of this wire demand.
         is_open: it needs no key, for it tells whether the server lives and nothing else.
+        form: what it reads and answers, for documents.
     """
 
     method: str
@@ -216,6 +218,7 @@ class Route:
     is_for_operators: bool = False
     needs_json_type: bool = False
     is_open: bool = False
+    form: Form = field(default_factory=Form)
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,9 @@ def structured_outputs_ledger(name: str) -> Ledger:
     return Ledger(name, name, _ENTRIES)
 
 
-class _Demands(msgspec.Struct, kw_only=True):
+class Demands(msgspec.Struct, kw_only=True):
+    """The fields of an object that demands a form of the output."""
+
     json: str | dict[str, Any] | bool | None = None
     regex: str | None = None
     choice: list[str] | None = None
@@ -50,7 +52,9 @@ class _Demands(msgspec.Struct, kw_only=True):
     disable_any_whitespace: bool | None = None
 
 
-class _GuidedFields(msgspec.Struct, kw_only=True):
+class GuidedFields(msgspec.Struct, kw_only=True):
+    """The same demands by their older names."""
+
     guided_json: str | dict[str, Any] | None = None
     guided_regex: str | None = None
     guided_choice: list[str] | None = None
@@ -71,7 +75,7 @@ def decode_structured_outputs(body: Mapping[str, Any], name: str) -> Grammar | N
     if not isinstance(given, dict):
         raise InvalidParameter(name, f"`{name}` must be an object.")
     structured_outputs_ledger(name).check(given)
-    fields = wire.convert(given, _Demands, name)
+    fields = wire.convert(given, Demands, name)
     whitespace = "" if fields.disable_any_whitespace else fields.whitespace_pattern
     found = [
         None if fields.json is None else json_schema(f"{name}.json", fields.json, whitespace),
@@ -93,7 +97,7 @@ def decode_guided(body: dict[str, Any]) -> Grammar | None:
     Raises:
         InvalidParameter: several demands, or one of a wrong type.
     """
-    fields = wire.convert(body, _GuidedFields)
+    fields = wire.convert(body, GuidedFields)
     found = [
         None
         if fields.guided_json is None

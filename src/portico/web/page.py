@@ -20,18 +20,19 @@ Page = Callable[[], tuple[bytes, str]]
 class PageEndpoint:
     """The ASGI application of one page; refusals are in the shape of the first dialect."""
 
-    def __init__(self, context: Context, path: str, page: Page) -> None:
+    def __init__(self, context: Context, path: str, page: Page, access: Access = Access.OPERATOR) -> None:
         self._context = context
         self._path = path
         self._page = page
+        self._access = access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers with the page, to operators only: it tells of all tenants."""
+        """Answers with the page, if nothing else is said to operators only: it tells of all tenants."""
         identity = identify(scope["headers"])
         sender = Sender(scope, send, identity.headers)
         dialect = self._context.dialects[0]
         try:
-            self._context.guard.admit(scope["headers"], Access.OPERATOR)
+            self._context.guard.admit(scope["headers"], self._access)
             if scope["method"] not in ("GET", "HEAD"):
                 raise MethodNotAllowed(scope["method"], self._path, ("GET",))
         except PorticoError as error:

@@ -14,6 +14,7 @@ from portico.core.dialect import Dialect, Generate, MetricAlias, Reply, Route, T
 from portico.core.errors import PorticoError
 from portico.core.ledger import Ledger
 from portico.core.model import NO_ADVICE, SamplingDefaults
+from portico.dialects.anthropic import forms
 from portico.dialects.anthropic.count import decode_count
 from portico.dialects.anthropic.decode import decode_messages
 from portico.dialects.anthropic.errors import refuse
@@ -39,9 +40,10 @@ class Anthropic:
 
 def dialect(defaults: SamplingDefaults = NO_ADVICE) -> Dialect:
     """The dialect; `defaults` apply where a request says nothing."""
+    post = partial(Route, "POST", needs_json_type=True)
     return Anthropic(
         (
-            Route("POST", "/v1/messages", Generate(partial(decode_messages, defaults=defaults)), needs_json_type=True),
-            Route("POST", "/v1/messages/count_tokens", Tokenize(decode_count), needs_json_type=True),
+            post("/v1/messages", Generate(partial(decode_messages, defaults=defaults)), form=forms.MESSAGES),
+            post("/v1/messages/count_tokens", Tokenize(decode_count), form=forms.COUNT),
         )
     )

@@ -11,6 +11,7 @@ from functools import partial
 from portico.core.dialect import Claim, Describe, Dialect, Generate, MetricAlias, Reply, Route, Tokenize
 from portico.core.errors import PorticoError
 from portico.core.ledger import Ledger
+from portico.dialects.openai import forms
 from portico.dialects.openai.decode import decode_chat, decode_completion, decode_invocation, is_invocation
 from portico.dialects.openai.errors import refuse
 from portico.dialects.openai.ledgers import CHAT, COMPLETION, STREAM_OPTIONS
@@ -55,23 +56,14 @@ class OpenAI:
 
 def dialect(profile: Profile = DOCUMENTED) -> Dialect:
     """The dialect, with what the operator decides."""
+    post = partial(Route, "POST", needs_json_type=True)
     return OpenAI(
         (
-            Route(
-                "POST", "/v1/chat/completions", Generate(partial(decode_chat, profile=profile)), needs_json_type=True
-            ),
-            Route(
-                "POST", "/v1/completions", Generate(partial(decode_completion, profile=profile)), needs_json_type=True
-            ),
-            Route(
-                "POST",
-                "/invocations",
-                Generate(partial(decode_invocation, profile=profile)),
-                _CLAIM,
-                needs_json_type=True,
-            ),
-            Route("POST", "/v1/responses", Generate(partial(decode_response, profile=profile)), needs_json_type=True),
-            Route("POST", "/v1/responses/input_tokens", Tokenize(decode_input_tokens), needs_json_type=True),
+            post("/v1/chat/completions", Generate(partial(decode_chat, profile=profile)), form=forms.CHAT),
+            post("/v1/completions", Generate(partial(decode_completion, profile=profile)), form=forms.COMPLETION),
+            post("/invocations", Generate(partial(decode_invocation, profile=profile)), _CLAIM, form=forms.INVOCATION),
+            post("/v1/responses", Generate(partial(decode_response, profile=profile)), form=forms.RESPONSE),
+            post("/v1/responses/input_tokens", Tokenize(decode_input_tokens), form=forms.INPUT_TOKENS),
             Route("GET", "/v1/models", Describe(list_models)),
             Route("GET", "/v1/models/{model:path}", Describe(retrieve_model)),
         )

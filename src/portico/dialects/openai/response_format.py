@@ -41,13 +41,17 @@ JSON_SCHEMA = Ledger(
 STRUCTURED_OUTPUTS = grammars.structured_outputs_ledger("structured_outputs")
 
 
-class _Format(msgspec.Struct, kw_only=True):
+class Format(msgspec.Struct, kw_only=True):
+    """`response_format`."""
+
     type: str
     json_schema: dict[str, Any] | None = None
     value: str | dict[str, Any] | None = None
 
 
-class _JsonSchema(msgspec.Struct, kw_only=True):
+class NamedSchema(msgspec.Struct, kw_only=True):
+    """`response_format.json_schema`."""
+
     name: str
     schema: dict[str, Any] | bool
 
@@ -97,7 +101,7 @@ def _response_format(body: dict[str, Any]) -> Grammar | None:
             "`response_format.type` structural_tag is not supported: parts of an output are not told apart.",
         )
     RESPONSE_FORMAT.check(given)
-    form = wire.convert(given, _Format, "response_format")
+    form = wire.convert(given, Format, "response_format")
     if form.json_schema is not None and (form.type != "json_schema" or form.value is not None):
         raise InvalidParameter(
             "response_format.json_schema", "`response_format.json_schema` is for the type json_schema, without `value`."
@@ -114,7 +118,7 @@ def _response_format(body: dict[str, Any]) -> Grammar | None:
     raise _strange(form)
 
 
-def _from_value(form: _Format) -> Grammar:
+def _from_value(form: Format) -> Grammar:
     path = "response_format.value"
     match form.type:
         case "json_schema":
@@ -127,7 +131,7 @@ def _from_value(form: _Format) -> Grammar:
     raise _strange(form)
 
 
-def _strange(form: _Format) -> InvalidParameter:
+def _strange(form: Format) -> InvalidParameter:
     if form.type in _TYPES:
         return InvalidParameter(
             "response_format.value", f"`response_format.value` does not go with the type {form.type}, or is needed."
@@ -143,6 +147,6 @@ def _json_schema(given: dict[str, Any]) -> Grammar:
     if fields is None:
         raise wire.SchemaMismatch(path, f"`{path}` is required with the type json_schema.", is_missing=True)
     JSON_SCHEMA.check(fields)
-    described = wire.convert(fields, _JsonSchema, path)
+    described = wire.convert(fields, NamedSchema, path)
     check_format_name(f"{path}.name", described.name)
     return grammars.json_schema(f"{path}.schema", described.schema)

@@ -16,7 +16,7 @@ from functools import partial
 from portico.core.dialect import Claim, Describe, Dialect, Generate, MetricAlias, RawRequest, Reply, Route, Tokenize
 from portico.core.errors import PorticoError
 from portico.core.ledger import Ledger
-from portico.dialects.tgi import decode, errors, ledgers, metadata, tokens, vertex
+from portico.dialects.tgi import decode, errors, forms, ledgers, metadata, tokens, vertex
 from portico.dialects.tgi.metrics import METRIC_ALIASES
 from portico.dialects.tgi.profile import IMPROVED as IMPROVED
 from portico.dialects.tgi.profile import MINDIE as MINDIE
@@ -37,18 +37,19 @@ def _routes(profile: Profile) -> Iterator[Route]:
     in_stream = errors.refuse_always_in_stream if profile.tells_errors_in_stream else None
     in_asked_stream = errors.refuse_in_asked_stream if profile.tells_errors_in_stream else None
     post = partial(Route, "POST", needs_json_type=profile.needs_json_type)
-    yield post("/generate", Generate(partial(decode.decode_generate, profile=profile)), _CLAIM)
-    yield post("/generate_stream", Generate(partial(decode.decode_generate_stream, profile=profile)), refuse=in_stream)
-    yield post("/", on_root, refuse=in_asked_stream)
+    yield post("/generate", Generate(partial(decode.decode_generate, profile=profile)), _CLAIM, form=forms.GENERATE)
+    on_stream = Generate(partial(decode.decode_generate_stream, profile=profile))
+    yield post("/generate_stream", on_stream, refuse=in_stream, form=forms.GENERATE_STREAM)
+    yield post("/", on_root, refuse=in_asked_stream, form=forms.ROOT)
     if profile.has_v1:
         yield from _v1_routes(profile)
     else:
-        yield post("/invocations", on_root, _CLAIM, refuse=in_asked_stream)
-    yield post("/vertex", Generate(partial(vertex.decode_vertex, profile=profile)))
-    yield post("/tokenize", Tokenize(partial(tokens.decode_tokenize, profile=profile)), _CLAIM)
-    yield post("/chat_tokenize", Tokenize(tokens.decode_chat_tokenize))
+        yield post("/invocations", on_root, _CLAIM, refuse=in_asked_stream, form=forms.ROOT)
+    yield post("/vertex", Generate(partial(vertex.decode_vertex, profile=profile)), form=forms.VERTEX_FORM)
+    yield post("/tokenize", Tokenize(partial(tokens.decode_tokenize, profile=profile)), _CLAIM, form=forms.TOKENIZE)
+    yield post("/chat_tokenize", Tokenize(tokens.decode_chat_tokenize), form=forms.CHAT_TOKENIZE)
     for path in ("/", "/health", "/ping"):
-        yield Route("GET", path, _HEALTH, is_open=True)
+        yield Route("GET", path, _HEALTH, is_open=True, form=forms.HEALTH)
     yield Route("GET", "/info", Describe(partial(metadata.describe_info, profile=profile)))
 
 
@@ -56,10 +57,12 @@ def _v1_routes(profile: Profile) -> Iterator[Route]:
     in_chunks = errors.refuse_in_asked_chunks if profile.tells_errors_in_stream else None
     in_either = _refuse_invocation if profile.tells_errors_in_stream else None
     post = partial(Route, "POST", needs_json_type=profile.needs_json_type)
+    chat = Generate(partial(v1.decode_chat, profile=profile))
+    completion = Generate(partial(v1.decode_completion, profile=profile))
     invocation = Generate(partial(v1.decode_invocation, profile=profile))
-    yield post("/v1/chat/completions", Generate(partial(v1.decode_chat, profile=profile)), refuse=in_chunks)
-    yield post("/v1/completions", Generate(partial(v1.decode_completion, profile=profile)), refuse=in_chunks)
-    yield post("/invocations", invocation, _INVOCATION_CLAIM, refuse=in_either)
+    yield post("/v1/chat/completions", chat, refuse=in_chunks, form=forms.CHAT)
+    yield post("/v1/completions", completion, refuse=in_chunks, form=forms.COMPLETION)
+    yield post("/invocations", invocation, _INVOCATION_CLAIM, refuse=in_either, form=forms.INVOCATION)
     yield Route("GET", "/v1/models", Describe(list_models))
 
 

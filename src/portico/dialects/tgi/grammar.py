@@ -31,7 +31,9 @@ def _ledgers(path: str) -> tuple[Ledger, Ledger]:
 GRAMMAR, GRAMMAR_VALUE = _ledgers(_PATH)
 
 
-class _Tagged(msgspec.Struct, frozen=True, kw_only=True):
+class Tagged(msgspec.Struct, frozen=True, kw_only=True):
+    """A grammar and its kind."""
+
     type: Literal["json", "json_object", "json_schema", "regex"]
     value: Any
 
@@ -50,7 +52,7 @@ def decode_grammar(given: dict[str, Any] | None, path: str = _PATH) -> Grammar |
         return None
     of_grammar, of_value = _ledgers(path)
     of_grammar.check(given)
-    tagged = wire.convert(given, _Tagged, path)
+    tagged = wire.convert(given, Tagged, path)
     value = tagged.value
     if tagged.type == "regex":
         if not isinstance(value, str):

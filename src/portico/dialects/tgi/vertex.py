@@ -36,11 +36,11 @@ INSTANCE = Ledger(
 _UNTOLD = ("details", "decoder_input_details", "top_n_tokens", "return_full_text")
 
 
-class _Body(msgspec.Struct, frozen=True, kw_only=True):
+class VertexBody(msgspec.Struct, frozen=True, kw_only=True):
     instances: list[dict[str, Any]]
 
 
-class _Instance(msgspec.Struct, frozen=True, kw_only=True):
+class Instance(msgspec.Struct, frozen=True, kw_only=True):
     inputs: str | None = None
     messages: list[dict[str, Any]] | None = None
     parameters: dict[str, Any] = {}
@@ -71,7 +71,7 @@ def decode_vertex(raw: RawRequest, profile: Profile) -> VertexExchange:
     """
     body = wire.decode_object(raw.body)
     VERTEX.check(body)
-    instances = wire.convert(body, _Body).instances
+    instances = wire.convert(body, VertexBody).instances
     if not 1 <= len(instances) <= raw.limits.max_num_seqs:
         raise InvalidParameter(
             "instances", f"`instances` must have 1 to {raw.limits.max_num_seqs} entries. Given: {len(instances)}"
@@ -90,7 +90,7 @@ def decode_vertex(raw: RawRequest, profile: Profile) -> VertexExchange:
 def _read(fields: dict[str, Any], path: str, max_messages: int) -> tuple[Prompt, Parameters]:
     INSTANCE.check(fields)
     given = {name: value for name, value in fields.items() if value is not None}
-    instance = wire.convert(given, _Instance, path)
+    instance = wire.convert(given, Instance, path)
     ledgers.PARAMETERS.check(instance.parameters)
     for name in _UNTOLD:
         if instance.parameters.get(name):

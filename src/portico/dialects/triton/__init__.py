@@ -12,9 +12,10 @@ from functools import partial
 
 from portico.core.dialect import Describe, Dialect, Generate, MetricAlias, Operation, Reply, Route
 from portico.core.errors import PorticoError
+from portico.core.form import Form
 from portico.core.ledger import Ledger
 from portico.core.rpc import RpcDialect
-from portico.dialects.triton import errors, ledgers, metadata, settings
+from portico.dialects.triton import errors, forms, ledgers, metadata, settings
 from portico.dialects.triton.decode import Decoder
 from portico.dialects.triton.grammar import STRUCTURED_OUTPUTS
 from portico.dialects.triton.infer_http import decode_infer
@@ -31,41 +32,48 @@ def _routes(profile: Profile) -> Iterator[Route]:
     decoder = Decoder(profile)
     yield Route("GET", "/v2", Describe(metadata.describe_server))
     yield Route("GET", "/v2/", Describe(metadata.describe_server))
-    yield Route("GET", "/v2/health/live", Describe(metadata.describe_live), is_open=True)
-    yield Route("GET", "/v2/health/ready", Describe(metadata.describe_ready), is_open=True)
+    yield Route("GET", "/v2/health/live", Describe(metadata.describe_live), is_open=True, form=forms.EMPTY)
+    yield Route("GET", "/v2/health/ready", Describe(metadata.describe_ready), is_open=True, form=forms.PROBE)
     yield Route("GET", "/v2/models", Describe(metadata.describe_models))
     yield Route("GET", "/v2/models/stats", Describe(metadata.describe_statistics))
-    yield Route("POST", "/v2/repository/index", Describe(metadata.describe_index))
-    yield Route("POST", "/v2/repository/{repository}/index", Describe(metadata.refuse_repository))
+    yield Route("POST", "/v2/repository/index", Describe(metadata.describe_index), form=forms.INDEX)
+    yield Route(
+        "POST", "/v2/repository/{repository}/index", Describe(metadata.refuse_repository), form=forms.NO_REPOSITORY
+    )
     for action in ("load", "unload"):
         path = f"models/{{model:path}}/{action}"
-        yield Route("POST", f"/v2/repository/{path}", Describe(metadata.refuse_control))
-        yield Route("POST", f"/v2/repository/{{repository}}/{path}", Describe(metadata.refuse_repository))
+        yield Route("POST", f"/v2/repository/{path}", Describe(metadata.refuse_control), form=forms.NO_CONTROL)
+        yield Route(
+            "POST",
+            f"/v2/repository/{{repository}}/{path}",
+            Describe(metadata.refuse_repository),
+            form=forms.NO_REPOSITORY,
+        )
     for kind in ("system", "cuda"):
         of_region = f"/v2/{kind}sharedmemory/region/{{region}}"
         for path in (f"/v2/{kind}sharedmemory", of_region):
             yield Route("GET", f"{path}/status", Describe(metadata.describe_regions))
-            yield Route("POST", f"{path}/unregister", Describe(metadata.forget_regions))
-        yield Route("POST", f"{of_region}/register", Describe(metadata.refuse_region))
-    for method in ("GET", "POST"):
-        yield Route(method, "/v2/logging", Describe(settings.describe_logging))
-        yield Route(method, "/v2/trace/setting", Describe(settings.describe_tracing))
-        yield Route(method, f"{_MODEL}/trace/setting", Describe(settings.describe_tracing))
-    of_model: tuple[tuple[str, str, Operation], ...] = (
-        ("POST", "/generate", Generate(decoder.decode_generate)),
-        ("POST", "/generate_stream", Generate(decoder.decode_generate_stream)),
-        ("POST", "/infer", Generate(partial(decode_infer, decoder))),
-        ("GET", "/ready", Describe(metadata.describe_model_ready)),
-        ("GET", "/config", Describe(metadata.describe_config)),
-        ("GET", "/stats", Describe(metadata.describe_statistics)),
+            yield Route("POST", f"{path}/unregister", Describe(metadata.forget_regions), form=forms.EMPTY)
+        yield Route("POST", f"{of_region}/register", Describe(metadata.refuse_region), form=forms.NO_REGION)
+    for method, form in (("GET", Form()), ("POST", forms.SETTINGS)):
+        yield Route(method, "/v2/logging", Describe(settings.describe_logging), form=form)
+        yield Route(method, "/v2/trace/setting", Describe(settings.describe_tracing), form=form)
+        yield Route(method, f"{_MODEL}/trace/setting", Describe(settings.describe_tracing), form=form)
+    of_model: tuple[tuple[str, str, Operation, Form], ...] = (
+        ("POST", "/generate", Generate(decoder.decode_generate), forms.GENERATE),
+        ("POST", "/generate_stream", Generate(decoder.decode_generate_stream), forms.GENERATE_STREAM),
+        ("POST", "/infer", Generate(partial(decode_infer, decoder)), forms.INFER),
+        ("GET", "/ready", Describe(metadata.describe_model_ready), forms.MODEL_PROBE),
+        ("GET", "/config", Describe(metadata.describe_config), forms.MODEL),
+        ("GET", "/stats", Describe(metadata.describe_statistics), forms.MODEL),
     )
-    for method, action, operation in of_model:
+    for method, action, operation, form in of_model:
         # The versioned path comes first, since a model's name may hold slashes.
-        yield Route(method, _VERSION + action, operation)
-        yield Route(method, _MODEL + action, operation)
-    yield Route("GET", _VERSION, Describe(metadata.describe_model))
+        yield Route(method, _VERSION + action, operation, form=form)
+        yield Route(method, _MODEL + action, operation, form=form)
+    yield Route("GET", _VERSION, Describe(metadata.describe_model), form=forms.MODEL)
     # Last: it takes every unknown path below a model's for the name of another.
-    yield Route("GET", _MODEL, Describe(metadata.describe_model))
+    yield Route("GET", _MODEL, Describe(metadata.describe_model), form=forms.MODEL)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from functools import partial
 from portico.core.dialect import Claim, Describe, Detokenize, Dialect, Generate, MetricAlias, Reply, Route, Tokenize
 from portico.core.errors import PorticoError
 from portico.core.ledger import Ledger
+from portico.dialects.vllm import forms
 from portico.dialects.vllm.claims import has_prompt, has_prompt_or_messages
 from portico.dialects.vllm.decode import decode_generate
 from portico.dialects.vllm.ledgers import DETOKENIZE, GENERATE, GUIDED_DECODING, STRUCTURED_OUTPUTS, TOKENIZE
@@ -51,19 +52,26 @@ def dialect(profile: Profile = UPSTREAM) -> Dialect:
     return Vllm(
         profile,
         (
-            Route("POST", "/generate", Generate(partial(decode_generate, profile=profile)), _CLAIM),
+            Route(
+                "POST",
+                "/generate",
+                Generate(partial(decode_generate, profile=profile)),
+                _CLAIM,
+                form=forms.generate(profile),
+            ),
             Route(
                 "POST",
                 "/tokenize",
                 Tokenize(partial(decode_tokenize, profile=profile)),
                 _TOKENIZE_CLAIM,
                 needs_json_type=True,
+                form=forms.TOKENIZE,
             ),
-            Route("POST", "/detokenize", Detokenize(decode_detokenize), needs_json_type=True),
+            Route("POST", "/detokenize", Detokenize(decode_detokenize), needs_json_type=True, form=forms.DETOKENIZE),
             Route("GET", "/load", Describe(load)),
-            Route("GET", "/health", Describe(health), is_open=True),
-            Route("GET", "/ping", Describe(health), is_open=True),
-            Route("POST", "/ping", Describe(health), is_open=True),
+            Route("GET", "/health", Describe(health), is_open=True, form=forms.HEALTH),
+            Route("GET", "/ping", Describe(health), is_open=True, form=forms.HEALTH),
+            Route("POST", "/ping", Describe(health), is_open=True, form=forms.HEALTH),
             Route("GET", "/version", Describe(version)),
             *_tokenizer_info(profile),
         ),
