@@ -10,6 +10,7 @@ from reliability import (
     bad_input,
     cancel,
     checkpoints,
+    contract,
     crash,
     crowd,
     decoding,
@@ -17,6 +18,7 @@ from reliability import (
     limits,
     load,
     soak,
+    special_tokens,
     stopping,
     tenants,
     upstream,
@@ -38,6 +40,8 @@ _MODULES = (
     access,
     tenants,
     bad_input,
+    contract,
+    special_tokens,
 )
 
 
