@@ -9,7 +9,9 @@ from typing import Any
 from torch import Tensor
 
 from portico.core.engine import TokenLogprobs
+from portico.engines.native import engine_core
 from portico.engines.native.kernel_runner import KernelRunner
+from portico.engines.native.logprobs import following_logprobs
 from portico.engines.native.model_runner import ModelRunner
 from portico.engines.native.sampler import Draw, Sampler
 from portico.engines.native.scheduler import Chunk, DecodeStep
@@ -29,12 +31,12 @@ LATE = 10
 _State = dict[str, bool]
 
 
-def install(patch: Callable[[type[Any], str, Any], None] = setattr) -> None:
+def install(patch: Callable[[Any, str, Any], None] = setattr) -> None:
     """Puts the faults where they belong."""
     for runner in (KernelRunner, TorchRunner):
         patch(runner, "prefill", _faulty_prefill(runner.prefill))
         patch(runner, "decode", _faulty_decode(runner.decode, {"is_broken": False}))
-        patch(runner, "logprobs", _faulty_logprobs(runner.logprobs))
+    patch(engine_core, "following_logprobs", _following_logprobs)
     patch(Sampler, "sample", _sample)
 
 
@@ -64,13 +66,12 @@ def _faulty_decode(plain: Callable[..., Tensor], state: _State) -> Callable[...,
     return decode
 
 
-def _faulty_logprobs(plain: Callable[..., list[TokenLogprobs]]) -> Callable[..., list[TokenLogprobs]]:
-    def logprobs(self: ModelRunner, hidden: Tensor, token_ids: Items[int], num_best: int) -> list[TokenLogprobs]:
-        if len(token_ids) == LOGPROBS_LENGTH - 1:
-            raise MemoryError
-        return plain(self, hidden, token_ids, num_best)
-
-    return logprobs
+def _following_logprobs(
+    runner: ModelRunner, hidden: Tensor, token_ids: Items[int], num_best: int
+) -> list[TokenLogprobs]:
+    if len(token_ids) == LOGPROBS_LENGTH - 1:
+        raise MemoryError
+    return following_logprobs(runner, hidden, token_ids, num_best)
 
 
 _plain_sample = Sampler.sample

@@ -15,6 +15,7 @@ from portico.core.model import EngineStats, ModelInfo
 from portico.engines.native.careful import CarefulRunner
 from portico.engines.native.compilation import Compilation
 from portico.engines.native.grammar import GrammarCompiler, GrammarError
+from portico.engines.native.logprobs import following_logprobs
 from portico.engines.native.messages import StepDone
 from portico.engines.native.model_runner import ModelRunner
 from portico.engines.native.pace import PrefillPace
@@ -210,7 +211,7 @@ class EngineCore:
             job.prompt_logprobs = [None]
         followers = job.request.token_ids[chunk.start + 1 : chunk.end + 1]
         if followers:
-            job.prompt_logprobs += self._runner.logprobs(hidden, followers, num_best)
+            job.prompt_logprobs += following_logprobs(self._runner, hidden, followers, num_best)
 
     def _take(self, sequences: list[Sequence], draws: list[Draw]) -> None:
         now = time.monotonic()

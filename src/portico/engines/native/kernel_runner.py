@@ -16,19 +16,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from portico.core.engine import TokenLogprobs
 from portico.engines.native.attention import alibi_slopes
 from portico.engines.native.decoder import DecoderConfig, DecoderWeights, query_scales
 from portico.engines.native.kernels.packing import PackedMatrix
 from portico.engines.native.kernels.structures import INT8, Batch, Layer, Model
-from portico.engines.native.logprobs import token_logprobs
 from portico.engines.native.memory import give_back_freed_memory
 from portico.engines.native.quantization import is_quantized
 from portico.engines.native.rope import RotaryEmbedding
 from portico.engines.native.scheduler import Chunk, DecodeStep
 from portico.engines.native.sequence import Sequence
-
-_LOGPROB_ROWS = 64
 
 
 def block_bytes(library: ctypes.CDLL, config: DecoderConfig, block_size: int) -> int:
@@ -132,17 +128,6 @@ class KernelRunner:
     def logits(self, hidden: Tensor, rows: list[int]) -> Tensor:
         """See `ModelRunner`."""
         return self._evaluate_head(hidden[rows])
-
-    @torch.inference_mode()
-    def logprobs(self, hidden: Tensor, token_ids: Items[int], num_best: int) -> list[TokenLogprobs]:
-        """See `ModelRunner`."""
-        found: list[TokenLogprobs] = []
-        # A few rows at a time: logits of a long prompt at once could take more memory than the weights.
-        for start in range(0, len(token_ids), _LOGPROB_ROWS):
-            targets = list(token_ids[start : start + _LOGPROB_ROWS])
-            logits = self._evaluate_head(hidden[start : start + len(targets)])
-            found += token_logprobs(logits.log_softmax(1), targets, [num_best] * len(targets))
-        return found
 
     def _forward(self, parts: list[tuple[Sequence, int, list[int]]]) -> Tensor:
         """Evaluates tokens of sequences, which begin at a place; [rows, hidden]."""

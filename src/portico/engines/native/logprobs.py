@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from portico.core.engine import TokenLogprobs
+from portico.engines.native.model_runner import ModelRunner
+
+# Logits of a long prompt at once could take more memory than the weights.
+_ROWS_AT_ONCE = 64
+
+
+@torch.inference_mode()
+def following_logprobs(
+    runner: ModelRunner, hidden: Tensor, token_ids: Sequence[int], num_best: int
+) -> list[TokenLogprobs]:
+    """Log-probabilities of the tokens that follow the first rows of hidden states [rows, hidden], one of each."""
+    found: list[TokenLogprobs] = []
+    for start in range(0, len(token_ids), _ROWS_AT_ONCE):
+        targets = list(token_ids[start : start + _ROWS_AT_ONCE])
+        logits = runner.logits(hidden, list(range(start, start + len(targets)))).float()
+        found += token_logprobs(logits.log_softmax(1), targets, [num_best] * len(targets))
+    return found
 
 
 def token_logprobs(logprobs: Tensor, token_ids: list[int], num_best: list[int]) -> list[TokenLogprobs]:

@@ -7,7 +7,6 @@ from typing import Protocol
 
 from torch import Tensor
 
-from portico.core.engine import TokenLogprobs
 from portico.engines.native.scheduler import Chunk, DecodeStep
 
 
@@ -32,6 +31,3 @@ class ModelRunner(Protocol):
 
     def logits(self, hidden: Tensor, rows: list[int]) -> Tensor:
         """Logits [rows, vocab] of some rows of hidden states."""
-
-    def logprobs(self, hidden: Tensor, token_ids: Items[int], num_best: int) -> list[TokenLogprobs]:
-        """Log-probabilities of the tokens that follow each row of hidden states [rows, hidden]."""

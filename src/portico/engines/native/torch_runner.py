@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from portico.core.engine import TokenLogprobs
 from portico.engines.native.attention import (
     TILE,
     DecodeAttention,
@@ -23,11 +22,8 @@ from portico.engines.native.attention import (
 )
 from portico.engines.native.decoder import Decoder
 from portico.engines.native.linear import padded
-from portico.engines.native.logprobs import token_logprobs
 from portico.engines.native.scheduler import Chunk, DecodeStep
 from portico.engines.native.sequence import Sequence
-
-_LOGPROB_ROWS = 64
 
 
 class TorchRunner:
@@ -84,17 +80,6 @@ class TorchRunner:
     def logits(self, hidden: Tensor, rows: list[int]) -> Tensor:
         """See `ModelRunner`."""
         return self._decoder.logits(hidden.index_select(0, self._tensor(rows)))
-
-    @torch.inference_mode()
-    def logprobs(self, hidden: Tensor, token_ids: Items[int], num_best: int) -> list[TokenLogprobs]:
-        """See `ModelRunner`."""
-        found: list[TokenLogprobs] = []
-        # A few rows at a time: logits of a long prompt at once could take more memory than the weights.
-        for start in range(0, len(token_ids), _LOGPROB_ROWS):
-            targets = list(token_ids[start : start + _LOGPROB_ROWS])
-            logits = self._decoder.logits(hidden[start : start + len(targets)]).float()
-            found += token_logprobs(logits.log_softmax(1), targets, [num_best] * len(targets))
-        return found
 
     def _forward(
         self,

@@ -75,11 +75,6 @@ class PackedMatrix:
         self._library.portico_unpack(ctypes.byref(self.structure), numbers.data_ptr(), len(numbers), found.data_ptr())
         return found
 
-    @property
-    def num_bytes(self) -> int:
-        """Memory that it takes."""
-        return self._panels.nbytes + self._scales.nbytes + self._corrections.nbytes
-
     def _pack(self, weight: Tensor, dtype: torch.dtype, first: int, last: int) -> None:
         if dtype is torch.int8:
             values, scales = values_and_scales(weight if weight.dtype is torch.int8 else quantized(weight))
@@ -96,9 +91,7 @@ class PackedMatrix:
         part.panels = self._panels.ctypes.data + first * self._panels.nbytes // self._num_lanes
         self._library.portico_pack(rows.data_ptr(), rows.stride(0) * rows.element_size(), ctypes.byref(part))
 
-    def _in_lanes(
-        self, values: np.ndarray[tuple[int], np.dtype[np.float32]]
-    ) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+    def _in_lanes(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         lanes = np.zeros(self._num_lanes, np.float32)
         lanes[: len(self._order)] = values[self._order]
         return lanes
