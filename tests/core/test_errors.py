@@ -8,6 +8,7 @@ from portico.core import errors
 from portico.core.errors import (
     EngineFailure,
     Forbidden,
+    GrammarExhausted,
     InvalidGrammar,
     InvalidParameter,
     MalformedRequest,
@@ -33,6 +34,7 @@ EXAMPLES: dict[PorticoError, str] = {
     MalformedRequest("The request body is not valid JSON."): "not valid JSON",
     InvalidParameter("n", "`n` must be at least 1, but is 0."): "at least 1",
     InvalidGrammar("schema", "JSON schema", "no text satisfies it."): "as a JSON schema: no text",
+    GrammarExhausted("schema", "no token continues it."): "within `schema`: no token continues it.",
     UnsupportedParameter("suffix", "`suffix` is not supported."): "`suffix`",
     PromptTooLong(9, None, 8): "maximum context length is 8 tokens, but the prompt has 9 tokens.",
     PromptTooLong(6, 4, 8): "the prompt has 6 tokens and 4 output tokens were requested.",

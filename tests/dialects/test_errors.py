@@ -16,6 +16,7 @@ ERRORS: tuple[PorticoError, ...] = (
     errors.InvalidParameter("n", "`n` must be at least 1, got 0."),
     errors.InvalidParameter("", "These fields do not go together."),
     errors.InvalidGrammar("schema", "JSON schema", "no text satisfies it."),
+    errors.GrammarExhausted("schema", "no token of the model's vocabulary continues it."),
     errors.UnsupportedParameter("suffix", "`suffix` is not supported."),
     errors.PromptTooLong(600, None, 512),
     errors.PromptTooLong(500, 100, 512),

@@ -16,6 +16,8 @@ from huggingface_hub import InferenceClient
 from pydantic import BaseModel, ConfigDict
 
 from tests.end_to_end.server import RunningServer, run_server
+from tests.engines.native.test_families import write_transformers
+from tests.vocabularies import write_unigram_json
 
 pytestmark = pytest.mark.xdist_group("demo")
 
@@ -151,10 +153,85 @@ def test_tgi_words_its_refusals_as_its_clients_know_them(http: httpx.Client) -> 
 
 
 def test_a_form_that_grows_too_complex_fails_alone(http: httpx.Client) -> None:
-    body = {"prompt": "hi", "max_tokens": 400, "temperature": 1, "guided_regex": "(.{1,100}){1,100}"}
-    answer = http.post("/v1/completions", json=body)
-    assert answer.status_code in (200, 500)
+    body = {"prompt": "hi", "max_tokens": 400, "temperature": 1, "guided_regex": "(.{1,100}){1,100}\n"}
+    refusal = http.post("/v1/completions", json=body)
+    assert refusal.status_code == 400
+    error = refusal.json()["error"]
+    assert error["message"] == (
+        "The output cannot be completed within `guided_regex`: it is too complex to be followed further."
+    )
+    assert error["param"] == "guided_regex"
     assert http.post("/generate", json={"prompt": "hi", "max_tokens": 2}).status_code == 200
+
+
+def test_what_grows_too_complex_ends_where_it_is_complete(http: httpx.Client) -> None:
+    pattern = "([ -~]{1,100}){1,100}"
+    body = {"prompt": "hi", "max_tokens": 400, "temperature": 1, "min_tokens": 300, "guided_regex": pattern}
+    answer = http.post("/v1/completions", json=body)
+    assert answer.status_code == 200, answer.text
+    (choice,) = answer.json()["choices"]
+    assert choice["finish_reason"] == "stop"
+    assert re.fullmatch(pattern, choice["text"])
+
+
+@pytest.fixture(scope="module")
+def narrow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """A model whose vocabulary has no token for most characters, such as the Greek ones."""
+    path = tmp_path_factory.mktemp("narrow")
+    write_transformers(path, "llama", vocab_size=560, eos_token_id=2, max_position_embeddings=512)
+    write_unigram_json(path)
+    with run_server(str(path), "--device", "cpu", "--num-threads", "1", "--served-model-name", "narrow") as server:
+        yield server
+
+
+def _ways(pattern: str) -> dict[str, tuple[str, dict[str, Any]]]:
+    """Paths and bodies that ask for a text of a regular expression, by the wire that they are of."""
+    outputs = {"structured_outputs": {"regex": pattern}}
+    grammar = {"max_new_tokens": 40, "grammar": {"type": "regex", "value": pattern}}
+    return {
+        "openai": ("/v1/completions", {"prompt": "hi", "max_tokens": 40, "guided_regex": pattern}),
+        "vllm": ("/generate", {"prompt": "hi", "max_tokens": 40, **outputs}),
+        "tgi": ("/generate", {"inputs": "hi", "parameters": grammar}),
+        "triton": (
+            "/v2/models/narrow/generate",
+            {"text_input": "hi", "max_tokens": 40, "sampling_parameters": json.dumps(outputs)},
+        ),
+    }
+
+
+STREAMS = {"tgi": "/generate_stream", "triton": "/v2/models/narrow/generate_stream"}
+
+
+@pytest.mark.parametrize("wire", _ways(""))
+def test_what_no_token_can_write_is_refused_before_anything_begins(narrow_server: RunningServer, wire: str) -> None:
+    path, body = _ways("a?ξ")[wire]
+    refusal = httpx.post(narrow_server.address + path, json=body, timeout=30)
+    assert refusal.status_code == (422 if wire == "tgi" else 400)
+    assert "no text of it can be written with the tokens that may be drawn" in refusal.text
+
+
+@pytest.mark.parametrize("wire", _ways(""))
+def test_an_output_that_no_token_continues_fails_alone(narrow_server: RunningServer, wire: str) -> None:
+    path, body = _ways("[a-z]{3,9}ξ")[wire]
+    sentence = "The output cannot be completed within `"
+    with httpx.Client(base_url=narrow_server.address, timeout=30) as http:
+        refusal = http.post(path, json=body)
+        assert refusal.status_code == (424 if wire == "tgi" else 400)
+        assert sentence in refusal.text
+        with http.stream("POST", STREAMS.get(wire, path), json=body | {"stream": True}) as answer:
+            frames = [line for line in answer.iter_lines() if line]
+        assert answer.status_code == 200
+        assert len(frames) > 1
+        assert sentence in next(frame for frame in reversed(frames) if "[DONE]" not in frame)
+        assert http.get("/health").status_code == 200
+
+
+@pytest.mark.parametrize("wire", _ways(""))
+def test_an_output_that_is_complete_ends_where_no_token_continues(narrow_server: RunningServer, wire: str) -> None:
+    path, body = _ways("[a-z]{3,9}ξ?")[wire]
+    answer = httpx.post(narrow_server.address + path, json=body, timeout=30)
+    assert answer.status_code == 200, answer.text
+    assert re.search("[a-z]{3,9}", answer.text)
 
 
 def test_the_scripted_engine_says_that_it_cannot() -> None:

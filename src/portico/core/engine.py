@@ -106,6 +106,7 @@ class TokenStream(Protocol):
     tokens of its sequence. Iteration ends when all sequences have ended.
 
     Raises (from iteration):
+        GrammarExhausted: an output came to where it could not go on within its grammar.
         EngineFailure: the engine failed on this job or stopped.
     """
 

@@ -5,6 +5,7 @@ PorticoError
 │   ├── MalformedRequest         the body is not what the route reads at all (not JSON, wrong encoding)
 │   ├── InvalidParameter         a field has a wrong type or a value out of range
 │   │   └── InvalidGrammar       the form that an output shall have cannot be compiled
+│   │       └── GrammarExhausted     an output came to where it could not go on within its form
 │   ├── UnsupportedParameter     a known or unknown field that this server does not honour
 │   ├── PromptTooLong            prompt and requested output do not fit the context
 │   ├── Unauthorized             no key, or not a right one
@@ -55,6 +56,14 @@ class InvalidGrammar(InvalidParameter):
 
     def __init__(self, name: str, kind: str, reason: str) -> None:
         super().__init__(name, f"`{name}` cannot be used as a {kind}: {reason}")
+        self.reason = reason
+
+
+class GrammarExhausted(InvalidGrammar):
+    """An output came to where nothing that may be drawn continues it, and it was not complete; see `InvalidGrammar`."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        InvalidParameter.__init__(self, name, f"The output cannot be completed within `{name}`: {reason}")
         self.reason = reason
 
 

@@ -47,3 +47,32 @@ class Vocabulary:
     tokens: tuple[bytes, ...]
     special_ids: frozenset[int]
     definition: str | None
+
+
+class Spelling:
+    """A vocabulary as compilers of grammars read it: the bytes of tokens, and a way to write text with the longest.
+
+    The tokens that are special are no part of a text. Calling it gives the ids of a text, as far as there are tokens.
+    """
+
+    bos_token_id = None
+
+    def __init__(self, tokens: list[bytes], special_ids: list[int], eos_token_id: int) -> None:
+        self.tokens = tokens
+        self.special_token_ids = special_ids
+        self.eos_token_id = eos_token_id
+        special = set(special_ids)
+        self._ids = {token: token_id for token_id, token in enumerate(tokens) if token_id not in special}
+        self._longest = max(map(len, tokens))
+
+    def __call__(self, text: bytes) -> list[int]:
+        found: list[int] = []
+        start = 0
+        while start < len(text):
+            lengths = range(min(self._longest, len(text) - start), 0, -1)
+            length = next((each for each in lengths if text[start : start + each] in self._ids), 0)
+            if not length:
+                break
+            found.append(self._ids[text[start : start + length]])
+            start += length
+        return found

@@ -72,6 +72,7 @@ class GenerationService:
             QuotaExceeded: the tenant has used its share.
             Overloaded: too many requests wait.
             NotReady: the engine takes no requests now.
+            GrammarExhausted: an output cannot go on within its grammar; what was given before stands.
             EngineFailure: the engine failed; what was given before stands.
             TimedOut: one of the times of the request is over; what was given before stands.
         """

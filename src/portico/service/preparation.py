@@ -23,10 +23,11 @@ from portico.core.request import (
 from portico.core.tokens import Spans, Tokenized
 from portico.text.bounded_rendering import render_bounded
 from portico.text.chat_template import ChatTemplate
-from portico.text.grammar import check_allowed, prepare_grammar
+from portico.text.grammar import prepare_grammar
 from portico.text.literal_content import LiteralContent
 from portico.text.template_text import own_parts, without_marks
 from portico.text.tokenizer import Tokenizer
+from portico.text.writable import check_writable
 
 # Longer texts are tokenised in a thread; for shorter ones the hand-over costs more.
 _THREAD_CHARACTERS = 16_384
@@ -103,12 +104,13 @@ class Preparation:
                 grammar.name, f"`{grammar.name}` is not supported by the engine that is running."
             )
         # The engine will ask for it, when there is no time to make it.
-        _ = self._tokenizer.vocabulary
+        vocabulary = self._tokenizer.vocabulary
         prepared = prepare_grammar(grammar)
         allowed = request.sampling.allowed_token_ids
-        if allowed is not None:
-            ends = not set(allowed).isdisjoint(model.eos_token_ids)
-            check_allowed(replace(prepared, kind=grammar.kind), map(self._tokenizer.raw, allowed), ends)
+        if allowed is not None or not self._tokenizer.writes_everything:
+            drawn = range(len(vocabulary.tokens)) if allowed is None else allowed
+            texts = (self._tokenizer.raw(each) for each in drawn if each not in vocabulary.special_ids)
+            check_writable(replace(prepared, kind=grammar.kind), texts)
         return replace(request, sampling=replace(request.sampling, grammar=prepared))
 
     def _prepare_job(self, request: GenerationRequest, model: ModelInfo, index: int) -> TokenJob:

@@ -10,7 +10,7 @@ import functools
 import json
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -54,24 +54,14 @@ def prepare_grammar(grammar: Grammar) -> Grammar:
         raise InvalidGrammar(grammar.name, grammar.kind.value, str(error)) from None
 
 
-def check_allowed(grammar: Grammar, tokens: Iterable[bytes], ends: bool) -> None:
-    """Checks that a text can begin with one of the tokens, or be empty where it `ends`: where a stop token is allowed.
+def make_matcher(vocabulary: LLTokenizer, rules: str) -> LLMatcher:
+    """Reads texts by the rules of a grammar, within bounds."""
+    from llguidance import LLMatcher, LLParserLimits
 
-    Args:
-        grammar: what `prepare_grammar` gives; its kind is that of the client's demand, for the message.
-        tokens: the bytes of every allowed token.
-
-    Raises:
-        InvalidGrammar: it cannot. What contradicts only later is found while the text is generated.
-    """
-    from llguidance import LLMatcher
-
-    matcher = LLMatcher(_bytes(), grammar.text, log_level=0)
-    if ends and matcher.is_accepting():
-        return
-    if not any(token and matcher.validate_tokens(list(token)) == len(token) for token in tokens):
-        reason = "none of the allowed tokens can begin a text of it."
-        raise InvalidGrammar(grammar.name, grammar.kind.value, reason)
+    limits = LLParserLimits(
+        initial_lexer_fuel=200_000, max_grammar_size=100_000, max_lexer_states=20_000, verbose_errors=False
+    )
+    return LLMatcher(vocabulary, rules, log_level=0, limits=limits)
 
 
 class _Broken(Exception):
@@ -181,13 +171,8 @@ def _try(rules: str, is_ours: bool) -> None:
 
     In rules that we have written around the client's text, places mean nothing to the client.
     """
-    from llguidance import LLMatcher, LLParserLimits
-
-    limits = LLParserLimits(
-        initial_lexer_fuel=200_000, max_grammar_size=100_000, max_lexer_states=20_000, verbose_errors=False
-    )
     started_at = time.thread_time()
-    matcher = LLMatcher(_bytes(), rules, log_level=0, limits=limits)
+    matcher = make_matcher(_bytes(), rules)
     is_sound = not matcher.is_error()
     if is_sound:
         matcher.compute_bitmask()

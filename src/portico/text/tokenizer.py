@@ -12,6 +12,9 @@ from pathlib import Path
 from portico.core.grammar import Vocabulary
 from portico.core.tokens import Spans, TokenSpan
 
+# What UTF-8 can have; the bytes that are missing here are in no text.
+_BYTES_OF_TEXT = {*range(0xC0), *range(0xC2, 0xF5)}
+
 
 class TokenizerLoadError(Exception):
     """The checkpoint has no tokenizer that can be read; the message is one sentence for the operator."""
@@ -101,6 +104,15 @@ class Tokenizer(ABC):
         """All tokens at once; made when first asked for."""
         tokens = tuple(self._to_bytes(token_id) for token_id in range(self.vocab_size))
         return Vocabulary(tokens, self.special_ids, self.definition)
+
+    @functools.cached_property
+    def writes_everything(self) -> bool:
+        """Whether every byte that UTF-8 has is a token of its own, so that there are tokens for any text."""
+        tokens = self.vocabulary.tokens
+        single = {
+            token[0] for token_id, token in enumerate(tokens) if len(token) == 1 and token_id not in self.special_ids
+        }
+        return single.issuperset(_BYTES_OF_TEXT)
 
     @abstractmethod
     def _to_bytes(self, token_id: int) -> bytes:

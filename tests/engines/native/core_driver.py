@@ -20,8 +20,8 @@ def deliver(step: StepDone, outcomes: dict[int, Outcome]) -> None:
         outcomes[handle].feed(TokensGenerated(index, (token_id,), () if logprobs is None else (logprobs,)))
     for handle, finished in step.finished:
         outcomes[handle].feed(finished)
-    for handle, sentence in step.failed:
-        outcomes[handle].failure = sentence
+    for failure in step.failed:
+        outcomes[failure.handle].failure = failure.reason
 
 
 def drain(core: EngineCore, outcomes: dict[int, Outcome]) -> None:

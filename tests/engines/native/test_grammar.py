@@ -184,16 +184,61 @@ def test_bans_give_way_to_the_grammar_and_allowed_tokens_do_not(make_knowing_cor
 def test_a_grammar_that_grows_too_complex_fails_its_own_request_only(
     make_knowing_core: Callable[..., EngineCore],
 ) -> None:
-    hostile = regex(r"(.{1,100}){1,100}")
+    hostile = regex(r"(.{1,100}){1,100}\n")
     jobs = [
         job((20, 21), max_tokens=200, sampling=sampling(temperature=1.0, seed=1, grammar=hostile), num_sequences=2),
         job((20, 22), max_tokens=200, sampling=sampling(temperature=1.0, seed=1)),
     ]
     failed, other = run_to_end(make_knowing_core(), jobs)
-    assert failed.failure is not None
-    assert "grammar" in failed.failure
+    assert failed.failure == "it is too complex to be followed further."
     assert other.failure is None
     assert len(other.token_ids[0]) == 200
+
+
+def test_an_output_that_is_complete_ends_where_its_grammar_grows_too_complex(
+    make_knowing_core: Callable[..., EngineCore],
+) -> None:
+    pattern = r"([ -~]{1,100}){1,100}"
+    asked = job((20, 21), max_tokens=200, sampling=sampling(temperature=1.0, seed=1, grammar=regex(pattern)))
+    (outcome,) = run_to_end(make_knowing_core(), [asked])
+    assert outcome.failure is None
+    assert outcome.finished[0].reason is FinishReason.STOP
+    assert len(outcome.token_ids[0]) < 200
+    assert re.fullmatch(pattern, text(outcome.token_ids[0]))
+
+
+def test_an_output_that_no_token_continues_ends_if_it_is_complete_and_fails_otherwise(
+    make_core: Callable[..., EngineCore],
+) -> None:
+    core = make_core()
+    unable = {_FIRST_BYTE + ord("x"), _FIRST_BYTE + ord("y")}
+    tokens = tuple(b"" if token_id in unable else token for token_id, token in enumerate(TOKENS))
+    core.grammars.use(replace(VOCABULARY, tokens=tokens))
+    jobs = [
+        job((20, 21), sampling=sampling(grammar=regex(pattern)), max_tokens=20, stop_token_ids=frozenset((EOS,)))
+        for pattern in ("ab(x|y)", "ab(x|y)?", "abc")
+    ]
+    dead, complete, beside = run_to_end(core, jobs)
+    assert dead.failure == "no token of the model's vocabulary continues it."
+    assert text(dead.token_ids[0]) == "ab"
+    for outcome, expected in ((complete, "ab"), (beside, "abc")):
+        assert outcome.failure is None
+        assert text(outcome.token_ids[0]) == expected
+        assert outcome.finished[0].reason is FinishReason.STOP
+
+
+def test_allowed_tokens_end_an_output_that_is_complete(make_knowing_core: Callable[..., EngineCore]) -> None:
+    """The token that ends sequences is not among them."""
+    allowed = (_FIRST_BYTE + ord("a"), _FIRST_BYTE + ord("b"))
+    jobs = [
+        job((20, 21), sampling=sampling(grammar=regex(pattern), allowed_token_ids=allowed), max_tokens=20)
+        for pattern in ("ab[cd]?", "ab[cd]")
+    ]
+    complete, dead = run_to_end(make_knowing_core(), jobs)
+    assert text(complete.token_ids[0]) == text(dead.token_ids[0]) == "ab"
+    assert complete.finished[0].reason is FinishReason.STOP
+    assert dead.failure is not None
+    assert "leave no token" in dead.failure
 
 
 def test_jobs_are_aborted_while_their_grammars_are_compiled(

@@ -8,6 +8,7 @@ from portico.core.dialect import RawRequest, Reply
 from portico.core.errors import (
     EngineFailure,
     Forbidden,
+    GrammarExhausted,
     InvalidGrammar,
     MalformedRequest,
     MethodNotAllowed,
@@ -69,6 +70,7 @@ _TABLE: dict[type[PorticoError], _Row] = {
     QuotaExceeded: _Row(429, "overloaded"),
     Overloaded: _Row(429, "overloaded", "Model is overloaded: "),
     NotReady: _Row(503, "healthcheck"),
+    GrammarExhausted: _Row(424, "generation", "Request failed during generation: "),
     EngineFailure: _Row(424, "generation", "Request failed during generation: "),
     QueueTimedOut: _Row(503, "overloaded", "Model is overloaded: "),
     TimedOut: _Row(504, "incomplete_generation"),
@@ -77,6 +79,7 @@ _TABLE: dict[type[PorticoError], _Row] = {
 _MINDIE: dict[type[PorticoError], _Row] = {
     RequestError: _Row(422, "Input Validation Error"),
     PromptTooLong: _Row(424, "Generation Error"),
+    GrammarExhausted: _Row(424, "Generation Error"),
     Unauthorized: _Row(401, "Unauthorized"),
     Forbidden: _Row(403, "Forbidden"),
     UnknownModel: _Row(404, "NotFoundError"),
@@ -197,7 +200,7 @@ def _row(error: PorticoError, table: dict[type[PorticoError], _Row] = _TABLE) ->
 
 def _sentence(error: PorticoError) -> str:
     """What clients look for in the refusals that TGI words in its own fields."""
-    if isinstance(error, InvalidGrammar):
+    if isinstance(error, InvalidGrammar) and not isinstance(error, GrammarExhausted):
         return f"grammar is not valid: {error.reason}"
     if not isinstance(error, PromptTooLong):
         return str(error)

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from portico.core.engine import EngineStartError, TokenJob, TokensGenerated
-from portico.core.errors import NotReady
+from portico.core.errors import EngineFailure, GrammarExhausted, NotReady, PorticoError
 from portico.core.grammar import Vocabulary
 from portico.core.model import EngineStats, ModelInfo
 from portico.engines.native import heartbeat
@@ -20,6 +20,7 @@ from portico.engines.native.config import NativeConfig
 from portico.engines.native.messages import (
     Abort,
     AddJob,
+    Failure,
     FromWorker,
     LoadFailed,
     LoadProgress,
@@ -201,7 +202,7 @@ class NativeEngine:
         before = self._stats
         self._stats = replace(before, num_running=0, num_waiting=0, num_free_blocks=before.num_blocks)
         for stream in self._streams.values():
-            stream.fail(message)
+            stream.fail(EngineFailure(message))
         self._streams.clear()
 
     def _receive(self, message: FromWorker) -> None:
@@ -236,9 +237,9 @@ class NativeEngine:
             if handle in streams:
                 streams[handle].push(finished)
                 self._drop_if_done(handle)
-        for handle, sentence in step.failed:
-            if handle in streams:
-                streams.pop(handle).fail(sentence)
+        for failure in step.failed:
+            if failure.handle in streams:
+                streams.pop(failure.handle).fail(_error(failure))
 
     def _abort(self, handle: int, index: int | None) -> None:
         if self._worker is not None:
@@ -251,3 +252,9 @@ class NativeEngine:
     def _drop_if_done(self, handle: int) -> None:
         if handle in self._streams and self._streams[handle].is_done:
             del self._streams[handle]
+
+
+def _error(failure: Failure) -> PorticoError:
+    if failure.grammar is None:
+        return EngineFailure(failure.reason)
+    return GrammarExhausted(failure.grammar, failure.reason)

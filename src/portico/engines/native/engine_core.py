@@ -16,7 +16,7 @@ from portico.engines.native.careful import CarefulRunner
 from portico.engines.native.compilation import Compilation
 from portico.engines.native.grammar import GrammarCompiler, GrammarError
 from portico.engines.native.logprobs import following_logprobs
-from portico.engines.native.messages import StepDone
+from portico.engines.native.messages import Failure, StepDone
 from portico.engines.native.model_runner import ModelRunner
 from portico.engines.native.pace import PrefillPace
 from portico.engines.native.restriction import is_restricted, leaves_nothing
@@ -57,7 +57,7 @@ class EngineCore:
         """Queues a job; one that cannot be run fails with the next step."""
         problem = self._problem(request)
         if problem is not None:
-            self._done.failed.append((handle, problem))
+            self._done.failed.append(Failure(handle, problem))
             return
         seed = request.sampling.seed
         job = Job(handle, request, secrets.randbits(63) if seed is None else seed, time.monotonic())
@@ -110,7 +110,7 @@ class EngineCore:
         for job, aborted, error in self._compilation.take_ready(waits=not self._scheduler.has_work):
             if error is not None:
                 self.jobs.pop(job.handle)
-                self._done.failed.append((job.handle, _sentence(error)))
+                self._done.failed.append(_failure(job, error))
                 continue
             self._scheduler.add(job)
             for index in aborted:
@@ -223,7 +223,10 @@ class EngineCore:
             try:
                 is_over = _advance(sequence, draw.token_id)
             except GrammarError as error:
-                self._fail({sequence.job}, error)
+                if _is_complete(sequence):
+                    self._finish(sequence, FinishReason.STOP, None, now)
+                else:
+                    self._fail({sequence.job}, error)
                 continue
             sequence.token_ids.append(draw.token_id)
             if sequence.first_token_at is None:
@@ -259,7 +262,7 @@ class EngineCore:
                 continue
             self._scheduler.abort(job, None)
             self._drop_if_ended(job)
-            self._done.failed.append((job.handle, _sentence(error)))
+            self._done.failed.append(_failure(job, error))
 
     def _drop_if_ended(self, job: Job) -> None:
         if not job.sequences:
@@ -279,6 +282,12 @@ def _advance(sequence: Sequence, token_id: int) -> bool:
     return constraint.is_over
 
 
+def _is_complete(sequence: Sequence) -> bool:
+    """Whether the output without the token that was drawn last is all that its grammar asks for."""
+    constraint = None if sequence.sampler_state is None else sequence.sampler_state.constraint
+    return constraint is not None and constraint.is_complete
+
+
 def _prefilled(sequence: Sequence, now: float) -> PromptPrefilled:
     job = sequence.job
     scheduled_at = now if sequence.scheduled_at is None else sequence.scheduled_at
@@ -287,9 +296,12 @@ def _prefilled(sequence: Sequence, now: float) -> PromptPrefilled:
     )
 
 
-def _sentence(error: BaseException) -> str:
+def _failure(job: Job, error: BaseException) -> Failure:
     """What the client is told; other errors than those of its grammar are for the log alone."""
-    return f"The engine failed on this request{f': {error}' if isinstance(error, GrammarError) else '.'}"
+    grammar = job.request.sampling.grammar
+    if isinstance(error, GrammarError) and grammar is not None:
+        return Failure(job.handle, str(error), grammar.name)
+    return Failure(job.handle, "The engine failed on this request.")
 
 
 def _num_tokens(step: PrefillStep | DecodeStep) -> int:

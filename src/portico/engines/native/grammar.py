@@ -14,26 +14,33 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from portico.core.grammar import Grammar, Vocabulary
+from portico.core.grammar import Grammar, Spelling, Vocabulary
 
 if TYPE_CHECKING:
     from llguidance import LLExecutor, LLMatcher, LLTokenizer
 
 # Compiled grammars that are kept for requests to come; each may hold some ten megabytes.
 _NUM_KEPT = 16
-_EXHAUSTED = "The output cannot go on within the grammar, or the grammar is too complex."
+_TOO_COMPLEX = "it is too complex to be followed further."
+_DEAD_END = "no token of the model's vocabulary continues it."
 
 
 class GrammarError(Exception):
-    """A grammar cannot be followed; the message is a sentence."""
+    """A grammar cannot be followed; the message says why, as the second half of a sentence."""
 
 
 class Constraint:
-    """Follows one sequence; `problem` says why it cannot go on, `is_over` that it must not."""
+    """Follows one sequence.
+
+    Attributes:
+        problem: why it cannot go on; None while it can.
+        is_complete: what was taken so far is a whole text of the grammar, whether or not it can go on.
+    """
 
     def __init__(self, matcher: LLMatcher) -> None:
         self.matcher = matcher
         self.problem: str | None = None
+        self.is_complete = bool(matcher.is_accepting())
 
     def fork(self) -> Constraint:
         """The same place in the grammar for another sequence."""
@@ -44,6 +51,12 @@ class Constraint:
         """Whether the grammar allows nothing more; with the last character, or with a token that ends sequences."""
         return bool(self.matcher.is_stopped())
 
+    def give_up(self) -> None:
+        """Notes what the parser has failed of."""
+        # Its word for a place that no token leads on from; everything else is of its bounds.
+        is_dead_end = "NoExtensionBias" in self.matcher.get_error()
+        self.problem = _DEAD_END if is_dead_end else _TOO_COMPLEX
+
     def advance(self, token_id: int) -> None:
         """Takes a drawn token.
 
@@ -51,9 +64,11 @@ class Constraint:
             GrammarError: the grammar does not allow it, or its parser has failed.
         """
         if self.problem is None and not self.matcher.consume_token(token_id):
-            self.problem = _EXHAUSTED
+            self.give_up()
         if self.problem is not None:
             raise GrammarError(self.problem)
+        # Asked now: a parser that has failed does not say.
+        self.is_complete = bool(self.matcher.is_accepting())
 
 
 class GrammarCompiler:
@@ -96,15 +111,14 @@ class GrammarCompiler:
         from llguidance import LLMatcher, LLParserLimits
 
         if self._tokenizer is None:
-            if self._vocabulary is None:
-                raise GrammarError("The engine does not know what its tokens stand for, so it can follow no grammar.")
+            assert self._vocabulary is not None, "the vocabulary comes before the first grammar"
             self._tokenizer = build_tokenizer(self._vocabulary, self._vocab_size, self._eos_token_ids)
         limits = LLParserLimits(
             initial_lexer_fuel=400_000, max_lexer_states=20_000, precompute_large_lexemes=False, verbose_errors=False
         )
         matcher = LLMatcher(self._tokenizer, grammar.text, log_level=0, limits=limits)
         if matcher.is_error():
-            raise GrammarError(f"The grammar cannot be compiled: {matcher.get_error()}")
+            raise GrammarError(f"it cannot be compiled: {' '.join(matcher.get_error().split()).rstrip('.')}.")
         return Constraint(matcher)
 
 
@@ -128,7 +142,7 @@ class GrammarMasks:
             place, constraint = rows[index]
             restricted[index] = logits[place].masked_fill(forbidden[index], -torch.inf)
             if strict[index] and constraint.problem is None:
-                constraint.problem = "The grammar and the allowed tokens leave no token to draw."
+                constraint.problem = "it and the allowed tokens leave no token to draw."
         scores[places] = restricted
 
     def _allowed(self, constraints: list[Constraint]) -> Tensor:
@@ -145,36 +159,10 @@ class GrammarMasks:
             fill_next_token_bitmask_par(self._executor, numbered, bits)
         for index, constraint in enumerate(constraints):
             if constraint.matcher.is_error() or not bits[index].any():
-                constraint.problem = _EXHAUSTED
+                constraint.give_up()
                 bits[index] = -1
         allowed = np.unpackbits(bits.view(np.uint8), axis=1, bitorder="little")[:, : self._vocab_size]
         return torch.from_numpy(allowed.view(np.bool_))
-
-
-class _Spelling:
-    """A vocabulary as the library reads it: the tokens' bytes, and a way to write text with the longest of them."""
-
-    bos_token_id = None
-
-    def __init__(self, tokens: list[bytes], special_ids: list[int], eos_token_id: int) -> None:
-        self.tokens = tokens
-        self.special_token_ids = special_ids
-        self.eos_token_id = eos_token_id
-        special = set(special_ids)
-        self._ids = {token: token_id for token_id, token in enumerate(tokens) if token_id not in special}
-        self._longest = max(map(len, tokens))
-
-    def __call__(self, text: bytes) -> list[int]:
-        found: list[int] = []
-        start = 0
-        while start < len(text):
-            lengths = range(min(self._longest, len(text) - start), 0, -1)
-            length = next((each for each in lengths if text[start : start + each] in self._ids), 0)
-            if not length:
-                break
-            found.append(self._ids[text[start : start + length]])
-            start += length
-        return found
 
 
 def build_tokenizer(vocabulary: Vocabulary, vocab_size: int, eos_token_ids: tuple[int, ...]) -> LLTokenizer:
@@ -200,7 +188,7 @@ def build_tokenizer(vocabulary: Vocabulary, vocab_size: int, eos_token_ids: tupl
         else:
             if _agrees(made, tokens, special):
                 return made
-    spelling: Any = _Spelling(tokens, sorted(special), ends[0])
+    spelling: Any = Spelling(tokens, sorted(special), ends[0])
     return LLTokenizer(TokenizerWrapper(spelling), n_vocab=len(tokens), eos_token=ends)
 
 

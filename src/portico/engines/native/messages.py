@@ -76,6 +76,20 @@ class Scheduled:
     handles: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A job that cannot go on.
+
+    Attributes:
+        reason: a sentence, or what follows the name of the grammar in one.
+        grammar: the client's name of the grammar that could not be followed; None is a failure of the engine.
+    """
+
+    handle: int
+    reason: str
+    grammar: str | None = None
+
+
 @dataclass(slots=True)
 class StepDone:
     """From the worker: what one step gave.
@@ -91,7 +105,7 @@ class StepDone:
     token_ids: list[int] = field(default_factory=list)
     logprobs: list[TokenLogprobs | None] = field(default_factory=list)
     finished: list[tuple[int, SequenceFinished]] = field(default_factory=list)
-    failed: list[tuple[int, str]] = field(default_factory=list)
+    failed: list[Failure] = field(default_factory=list)
     stats: EngineStats | None = None
 
     @property

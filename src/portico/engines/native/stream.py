@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from portico.core.engine import SequenceFinished, TokenEvent, TokensGenerated
-from portico.core.errors import EngineFailure
+from portico.core.errors import PorticoError
 
 
 class NativeStream:
@@ -20,7 +20,7 @@ class NativeStream:
         self._running = set(range(num_sequences))
         self._abort = abort
         self._pending: list[TokenEvent] = []
-        self._failure: str | None = None
+        self._failure: PorticoError | None = None
         self._waiter: asyncio.Future[None] | None = None
         self.scheduled_at: float | None = None
         self._loop = asyncio.get_running_loop()
@@ -40,10 +40,10 @@ class NativeStream:
         self._pending.append(event)
         self._wake()
 
-    def fail(self, message: str) -> None:
+    def fail(self, error: PorticoError) -> None:
         """Breaks the stream off after what it holds already."""
         if not self.is_done:
-            self._failure = message
+            self._failure = error
             self._wake()
 
     def __aiter__(self) -> NativeStream:
@@ -52,7 +52,7 @@ class NativeStream:
     async def __anext__(self) -> Sequence[TokenEvent]:
         while not self._pending:
             if self._failure is not None:
-                raise EngineFailure(self._failure)
+                raise self._failure
             if not self._running:
                 raise StopAsyncIteration
             self._waiter = self._loop.create_future()
