@@ -78,10 +78,9 @@ def stall() -> None:
     """Every answer of the scripted engine comes to a halt after three steps, without an end."""
     step, num_steps = ScriptedStream.step, WeakKeyDictionary[ScriptedStream, int]()
 
-    def halting(self: ScriptedStream, now: float) -> None:
+    def halting(self: ScriptedStream, now: float) -> int:
         num_steps[self] = num_steps.get(self, 0) + 1
-        if num_steps[self] <= 3:
-            step(self, now)
+        return step(self, now) if num_steps[self] <= 3 else 0
 
     ScriptedStream.step = halting  # type: ignore[method-assign]
 

@@ -31,7 +31,7 @@ class TokenJob:
         prompt_logprobs: the same for the prompt.
         processed_logprobs: of the distribution drawn from, instead of the model's own.
         cache_salt: jobs share what was evaluated of a common beginning only with the same salt.
-        owner: waiting jobs of different owners are begun by turns.
+        owner: waiting jobs of different owners have equal shares of the engine; see `FairQueue`.
     """
 
     job_id: str

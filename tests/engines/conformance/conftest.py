@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from portico.engines.native.engine import NativeEngine
 from portico.engines.scripted.config import ScriptedConfig
 from portico.engines.scripted.engine import ScriptedEngine
 
-EngineFactory = Callable[[], Engine]
+EngineFactory = Callable[..., Engine]
 
 
 def ignore_progress(fraction: float) -> None:
@@ -50,19 +51,21 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _scripted(request: pytest.FixtureRequest) -> EngineFactory:
-    return lambda: ScriptedEngine(ScriptedConfig(vocab_size=160, max_model_len=512, token_delay=0.0002))
+    return lambda max_num_seqs=256: ScriptedEngine(
+        ScriptedConfig(vocab_size=160, max_model_len=512, token_delay=0.0002, max_num_seqs=max_num_seqs)
+    )
 
 
 def _native(request: pytest.FixtureRequest) -> EngineFactory:
     path = request.getfixturevalue("tiny_checkpoint")
     # One thread: handing out so little work takes longer than the work.
     config = NativeConfig(num_threads=1, kv_cache_memory=2**24)
-    return lambda: NativeEngine(path, config)
+    return lambda max_num_seqs=config.max_num_seqs: NativeEngine(path, replace(config, max_num_seqs=max_num_seqs))
 
 
 @pytest.fixture(scope="session", params=[_scripted, _native], ids=["scripted", "native"])
 def make_engine(request: pytest.FixtureRequest) -> EngineFactory:
-    """Makes engines of one kind that have not been started."""
+    """Makes engines of one kind that have not been started; `max_num_seqs` is how many sequences run at once."""
     factory: EngineFactory = request.param(request)
     return factory
 

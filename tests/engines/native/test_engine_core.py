@@ -53,6 +53,27 @@ def test_preemption_changes_nothing(make_core: MakeCore) -> None:
     assert [len(each.prefilled) for each in found] == [1] * 6
 
 
+def test_making_way_for_another_owner_changes_nothing(make_core: MakeCore) -> None:
+    jobs = seeded_jobs()
+    expected = run_to_end(make_core(), jobs)
+    core = make_core(max_num_seqs=2)
+    outcomes = {handle: Outcome() for handle in range(len(jobs))}
+    for handle, each in enumerate(jobs[:4]):
+        core.add(handle, replace(each, owner="busy"))
+    for handle, each in enumerate(jobs[4:], 4):
+        for _ in range(15):
+            deliver(core.step(), outcomes)
+        core.add(handle, replace(each, max_tokens=8, owner="other"))
+    drain(core, outcomes)
+    assert core._scheduler.num_preemptions > 1
+    assert [outcomes[handle].token_ids for handle in range(4)] == [each.token_ids for each in expected[:4]]
+    for handle in (4, 5):
+        assert outcomes[handle].token_ids[0] == expected[handle].token_ids[0][:8]
+    assert [len(each.prefilled) for each in outcomes.values()] == [1] * 6
+    free, total = num_free_blocks(core)
+    assert free == total
+
+
 def test_choices_share_one_prefill(make_core: MakeCore, monkeypatch: pytest.MonkeyPatch) -> None:
     num_rows: list[int] = []
     for runner in (KernelRunner, TorchRunner):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from portico.core.fair_queue import FairQueue
 from portico.core.model import EngineStats
-from portico.core.turns import Turns
 from portico.engines.native.block_manager import BlockManager
 from portico.engines.native.drafts import draft
 from portico.engines.native.sequence import Job, Sequence
@@ -46,15 +47,16 @@ class DecodeStep:
 
 
 class Scheduler:
-    """Continuous batching, first come first served; owners of jobs take turns.
+    """Continuous batching, first come first served; owners of jobs have equal shares.
 
     Steps alternate between prefill and decode while there is work for both, so neither starves. A prompt that is
-    longer than the budget is cut, and at most the first waiting sequence is half done. While others decode the budget
-    is `prefill_budget`, if that is less, so that they need not wait long for their next tokens. A prompt that begins
-    like one of the same step waits for the next: it finds the beginning in the cache then.
+    longer than the budget is cut; at most one is half done, and goes first. While others decode the budget is
+    `prefill_budget`, if that is less, so that they need not wait long for their next tokens. A prompt that begins like
+    one of the same step waits for the next: it finds the beginning in the cache then.
 
-    When blocks run out, the sequence that was admitted last gives its blocks back and is evaluated again later, output
-    included.
+    A sequence that is preempted gives its blocks back and is evaluated again later, output included. When blocks run
+    out it is the one admitted last, of the owner that has most of them. When an owner has none while others have
+    several, one of theirs makes way: the one that has done so least often, then the one admitted last.
     """
 
     def __init__(
@@ -66,10 +68,11 @@ class Scheduler:
         caches_outputs: bool = False,
         max_drafted: int = 0,
     ) -> None:
-        self.waiting: deque[Sequence] = deque()
+        self.waiting: FairQueue[Sequence] = FairQueue()
         self.running: list[Sequence] = []
         self.num_preemptions = 0
-        self._turns = Turns()
+        # Begun, and their prompts not yet evaluated: between two steps at most one.
+        self._prefilling: list[Sequence] = []
         self._block_manager = block_manager
         self._max_num_seqs = max_num_seqs
         self._max_num_batched_tokens = max_num_batched_tokens
@@ -81,13 +84,13 @@ class Scheduler:
     @property
     def has_work(self) -> bool:
         """Whether `schedule` would give a step."""
-        return bool(self.waiting or self.running)
+        return bool(self.waiting or self._prefilling or self.running)
 
     def stats(self) -> EngineStats:
         """The load right now."""
         return EngineStats(
             num_running=len(self.running),
-            num_waiting=len(self.waiting),
+            num_waiting=len(self.waiting) + len(self._prefilling),
             num_blocks=self._block_manager.num_blocks,
             num_free_blocks=self._block_manager.num_free_blocks,
             num_preemptions=self.num_preemptions,
@@ -95,19 +98,15 @@ class Scheduler:
         )
 
     def add(self, job: Job) -> None:
-        """Queues a job, behind everything that was begun once."""
+        """Queues a job."""
         first, *siblings = range(job.request.num_sequences)
-        turn = self._turns.take(job.request.owner, job.request.num_sequences)
-        sequence = Sequence(job, first, siblings, list(job.request.token_ids), turn=turn)
+        sequence = Sequence(job, first, siblings, list(job.request.token_ids))
         job.sequences.append(sequence)
-        place = len(self.waiting)
-        while place and self.waiting[place - 1].turn > turn:
-            place -= 1
-        self.waiting.insert(place, sequence)
+        self.waiting.append(sequence.owner, sequence)
 
     def schedule(self) -> PrefillStep | DecodeStep | None:
         """The next step; None when there is nothing to do."""
-        if self.waiting and not (self._prefilled_last and self.running):
+        if (self.waiting or self._prefilling) and not (self._prefilled_last and self.running):
             chunks = self._schedule_prefill()
             if chunks:
                 self._prefilled_last = True
@@ -115,7 +114,7 @@ class Scheduler:
         self._prefilled_last = False
         if self.running:
             return self._schedule_decode()
-        assert not self.waiting, "a waiting sequence fits an empty cache"
+        assert not self.has_work, "a waiting sequence fits an empty cache"
         return None
 
     def prefilled(self, chunk: Chunk) -> list[Sequence]:
@@ -130,7 +129,7 @@ class Scheduler:
         self._block_manager.remember(sequence, chunk.start)
         if not chunk.is_last:
             return []
-        self.waiting.remove(sequence)
+        self._prefilling.remove(sequence)
         forked = [self._fork(sequence, index) for index in sequence.siblings]
         sequence.siblings = []
         ready = [sequence, *forked]
@@ -143,15 +142,18 @@ class Scheduler:
     def decoded(self, sequence: Sequence) -> None:
         """Takes note of one evaluated token."""
         sequence.num_computed_tokens += 1
+        self.waiting.charge(sequence.owner, num_output_tokens=1)
         if self._caches_outputs and sequence.num_computed_tokens % self._block_manager.block_size == 0:
             self._block_manager.remember(sequence, sequence.num_computed_tokens - 1)
 
     def finish(self, sequence: Sequence) -> None:
         """Ends a sequence, wherever it is, and frees its blocks."""
-        if sequence in self.running:
-            self.running.remove(sequence)
+        for held in (self.running, self._prefilling):
+            if sequence in held:
+                held.remove(sequence)
+                break
         else:
-            self.waiting.remove(sequence)
+            self.waiting.remove(sequence.owner, sequence)
         self._block_manager.free(sequence)
         sequence.job.sequences.remove(sequence)
 
@@ -171,28 +173,78 @@ class Scheduler:
         if self.running:
             budget = min(budget, self.prefill_budget)
         left = budget
-        num_free_places = self._max_num_seqs - len(self.running)
-        for sequence in self.waiting:
+        num_places = self._max_num_seqs
+        for sequence in self._candidates():
             cached = [] if sequence.block_table else self._block_manager.cached_blocks(sequence)
             start = sequence.num_computed_tokens or len(cached) * self._block_manager.block_size
             num_tokens = min(len(sequence.token_ids) - start, budget)
             width = min(sequence.width, self._max_num_seqs)
-            if num_tokens > left or width > num_free_places or self._is_computed_by(chunks, sequence, len(cached)):
+            if num_tokens > left or self._is_computed_by(chunks, sequence, len(cached)):
                 break
             if not sequence.block_table:
-                # Room to grow by a block each: without it the newcomer would be preempted in its first decode step.
-                is_alone = not self.running and not chunks
-                num_spare_blocks = 0 if is_alone else len(self.running) + len(chunks) + width
-                if not self._block_manager.can_allocate(sequence, cached, num_spare_blocks):
+                if not self._has_room(sequence, cached, num_places, is_alone=not chunks):
                     break
-                self._block_manager.allocate(sequence, cached)
-                self._turns.begin(sequence.turn)
-                if sequence.job.num_cached_tokens is None:
-                    sequence.job.num_cached_tokens = start
+                self._begin(sequence, cached)
             chunks.append(Chunk(sequence, start, start + num_tokens))
             left -= num_tokens
-            num_free_places -= width
+            num_places -= width
         return chunks
+
+    def _candidates(self) -> Iterator[Sequence]:
+        """What may be evaluated next; each must be begun before the one after it is asked for."""
+        yield from tuple(self._prefilling)
+        while self.waiting:
+            yield self.waiting.first()
+
+    def _begin(self, sequence: Sequence, cached: list[int]) -> None:
+        self._block_manager.allocate(sequence, cached)
+        self.waiting.remove(sequence.owner, sequence)
+        self._prefilling.append(sequence)
+        job = sequence.job
+        if job.num_cached_tokens is None:
+            job.num_cached_tokens = sequence.num_computed_tokens
+            # What is evaluated again is not charged again.
+            num_new_tokens = len(sequence.token_ids) - sequence.num_computed_tokens
+            self.waiting.charge(sequence.owner, num_prompt_tokens=num_new_tokens)
+
+    def _has_room(self, sequence: Sequence, cached: list[int], num_places: int, *, is_alone: bool) -> bool:
+        """Whether a sequence can be begun, after others have made way for it if they should.
+
+        `num_places` are those that are not taken by what is begun in this step; running sequences have some of them.
+        """
+        width = min(sequence.width, self._max_num_seqs)
+        num_lacking = width + len(self.running) - num_places
+        if num_lacking > 0 and not self._make_way(sequence.owner, num_lacking):
+            return False
+        while True:
+            # Room to grow by a block each: without it the newcomer would be preempted in its first decode step.
+            num_spare_blocks = len(self.running) + len(self._prefilling) + width
+            if is_alone and not self.running:
+                num_spare_blocks = 0
+            if self._block_manager.can_allocate(sequence, cached, num_spare_blocks):
+                return True
+            if not self._make_way(sequence.owner, 1):
+                return False
+
+    def _make_way(self, owner: str, num_places: int) -> bool:
+        """Preempts so many sequences of owners that should give a place to this one; none if there are fewer."""
+        num_held = Counter(each.owner for each in self.running)
+        for each in self._prefilling:
+            num_held[each.owner] += each.width
+        victims: list[Sequence] = []
+        for _ in range(num_places):
+            donor = self.waiting.donor(owner, num_held)
+            own = [each for each in self.running if each.owner == donor and each not in victims]
+            if not own:
+                return False
+            num_held[own[0].owner] -= 1
+            victims.append(min(reversed(own), key=lambda each: each.num_displacements))
+        for victim in victims:
+            victim.num_displacements += 1
+            self.num_preemptions += 1
+            self.running.remove(victim)
+            self._requeue(victim)
+        return True
 
     def _is_computed_by(self, chunks: list[Chunk], sequence: Sequence, num_cached_blocks: int) -> bool:
         """Whether the first block that a sequence lacks will be in the cache once these chunks are evaluated."""
@@ -215,11 +267,11 @@ class Scheduler:
         while candidates:
             sequence = candidates.popleft()
             while not self._block_manager.can_append(sequence):
-                victim = self._preempt()
+                victim = self._preempt([sequence, *candidates])
                 if victim is sequence:
                     break
                 if victim is not None:
-                    candidates.pop()
+                    candidates.remove(victim)
             else:
                 copy = self._block_manager.append(sequence)
                 if copy is not None:
@@ -236,25 +288,27 @@ class Scheduler:
         )
         return found if any(found) else ()
 
-    def _preempt(self) -> Sequence | None:
-        """Frees some blocks: of a half prefilled sequence, or of the newest running one, which is returned then."""
+    def _preempt(self, candidates: list[Sequence]) -> Sequence | None:
+        """Frees some blocks: of a half prefilled sequence, or of one of these running ones, which is returned then.
+
+        The oldest sequence of all is not taken unless it is alone, so something always gets on.
+        """
         self.num_preemptions += 1
-        if self.waiting and self.waiting[0].block_table:
-            self._block_manager.free(self.waiting[0])
+        if self._prefilling:
+            self._requeue(self._prefilling.pop())
             return None
-        victim = self.running.pop()
+        num_held = Counter(each.owner for each in self.running)
+        victim = max(reversed(candidates), key=lambda each: num_held[each.owner])
+        self.running.remove(victim)
         self._requeue(victim)
         return victim
 
     def _requeue(self, sequence: Sequence) -> None:
         self._block_manager.free(sequence)
-        if self.waiting and self.waiting[0].block_table:
-            # Only the head of the queue may hold blocks, or two sequences could wait for each other's.
-            self._block_manager.free(self.waiting[0])
-        self.waiting.appendleft(sequence)
+        self.waiting.put_back(sequence.owner, sequence)
 
     def _fork(self, parent: Sequence, index: int) -> Sequence:
-        child = Sequence(parent.job, index, [], list(parent.token_ids), parent.num_computed_tokens, turn=parent.turn)
+        child = Sequence(parent.job, index, [], list(parent.token_ids), parent.num_computed_tokens)
         child.scheduled_at = parent.scheduled_at
         self._block_manager.fork(parent, child)
         parent.job.sequences.append(child)

@@ -54,7 +54,7 @@ class Sequence:
         block_keys: what the block manager knows its first full blocks by.
         sampler_state: what the sampler remembers of it.
         draft_state: what is known of its repetitions, once guesses are made at it.
-        turn: its place among those that wait, lower ones first.
+        num_displacements: how often it made way for a sequence of another owner.
     """
 
     job: Job
@@ -68,7 +68,12 @@ class Sequence:
     first_token_at: float | None = None
     sampler_state: SamplerState | None = None
     draft_state: DraftState | None = None
-    turn: int = 0
+    num_displacements: int = 0
+
+    @property
+    def owner(self) -> str:
+        """Whose share it counts against."""
+        return self.job.request.owner
 
     @property
     def num_prompt_tokens(self) -> int:

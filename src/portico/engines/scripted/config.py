@@ -21,7 +21,7 @@ class ScriptedConfig:
     vocab_size: int = option(1024, "width of the vocabulary", metavar="TOKENS")
     max_model_len: int = option(32768, "prompt and output tokens together at most", metavar="TOKENS")
     eos_token_id: int = option(0, "end-of-sequence token; a script that has run out emits it", metavar="ID")
-    max_num_seqs: int = option(256, "sequences that run at once; requests wait in order of arrival", metavar="N")
+    max_num_seqs: int = option(256, "sequences that run at once; more wait", metavar="N")
     script: tuple[int, ...] = option((), "token ids that every answer consists of; none is a random walk", metavar="ID")
     tokens_per_step: int = option(1, "tokens that a running sequence gains in one step", metavar="N")
     load_delay: float = option(0.0, "time that loading takes", metavar="SECONDS")

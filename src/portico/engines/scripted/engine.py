@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections import Counter
 from collections.abc import Callable
 
 from portico.core.engine import TokenJob
 from portico.core.errors import NotReady
+from portico.core.fair_queue import FairQueue
 from portico.core.model import EngineStats, ModelInfo
-from portico.core.turns import Turns
 from portico.engines.scripted.config import ScriptedConfig
 from portico.engines.scripted.stream import ScriptedStream
 
@@ -26,7 +27,7 @@ class ScriptedEngine:
 
     All running sequences move together, as they do in a real engine: with a token delay, a job that comes during a step
     joins the next one, and steps that a busy event loop is late for are made up for. In `stats` a block is the place of
-    one running sequence.
+    one running sequence. A job that makes way for another owner's waits for its prompt again when it goes on.
     """
 
     def __init__(self, config: ScriptedConfig) -> None:
@@ -40,10 +41,10 @@ class ScriptedEngine:
             eos_token_ids=(config.eos_token_id,),
             num_parameters=0,
         )
-        # Dictionaries stand in for ordered sets: a stream in the middle of the queue can leave at once.
-        self._waiting: dict[ScriptedStream, None] = {}
+        self._waiting: FairQueue[ScriptedStream] = FairQueue()
+        # A dictionary stands in for an ordered set.
         self._running: dict[ScriptedStream, None] = {}
-        self._turns = Turns()
+        self._num_preemptions = 0
         self._has_work = asyncio.Event()
         self._ticker: asyncio.Task[None] | None = None
 
@@ -74,9 +75,8 @@ class ScriptedEngine:
         """
         if not self.is_ready:
             raise NotReady("The engine is not running.")
-        turn = self._turns.take(job.owner, job.num_sequences)
-        stream = ScriptedStream(job, self._config, self._remove, turn)
-        self._waiting[stream] = None
+        stream = ScriptedStream(job, self._config, self._remove)
+        self._waiting.append(stream.owner, stream)
         self._has_work.set()
         return stream
 
@@ -88,7 +88,7 @@ class ScriptedEngine:
             num_waiting=len(self._waiting),
             num_blocks=self._config.max_num_seqs,
             num_free_blocks=max(self._config.max_num_seqs - num_running, 0),
-            num_preemptions=0,
+            num_preemptions=self._num_preemptions,
         )
 
     async def close(self) -> None:
@@ -125,40 +125,70 @@ class ScriptedEngine:
     def _step(self, now: float) -> None:
         self._admit(now)
         for stream in tuple(self._running):
-            stream.step(now)
+            self._waiting.charge(stream.owner, num_output_tokens=stream.step(now))
             if stream.is_over:
                 self._remove(stream)
 
     def _admit(self, now: float) -> None:
-        """Lets waiting jobs run in order of their turns; one that is wider than the limit runs alone."""
-        if not self._waiting:
-            return
-        num_running = self._num_running()
-        for stream in sorted(self._waiting, key=lambda each: each.turn):
-            if num_running and num_running + stream.num_sequences > self._config.max_num_seqs:
+        """Lets waiting jobs run while there are places; one that is wider than the limit runs alone."""
+        while self._waiting:
+            stream = self._waiting.first()
+            num_running = self._num_running()
+            num_lacking = num_running + stream.num_sequences - self._config.max_num_seqs
+            if num_running and num_lacking > 0 and not self._make_way(stream.owner, num_lacking):
                 return
-            num_running += stream.num_sequences
-            del self._waiting[stream]
+            self._waiting.remove(stream.owner, stream)
             self._running[stream] = None
-            self._turns.begin(stream.turn)
+            if stream.scheduled_at is None:
+                self._waiting.charge(stream.owner, num_prompt_tokens=stream.num_prompt_tokens)
             stream.admit(now)
+
+    def _make_way(self, owner: str, num_places: int) -> bool:
+        """Sends running jobs of others back into the queue, if they should make way for this owner; see `FairQueue`."""
+        held: Counter[str] = Counter()
+        for stream in self._running:
+            held[stream.owner] += stream.num_sequences
+        victims: list[ScriptedStream] = []
+        while num_places > 0:
+            donor = self._waiting.donor(owner, held)
+            # Of jobs with several sequences all must go: not if nothing is left to the donor then.
+            able = [
+                each
+                for each in reversed(self._running)
+                if each.owner == donor and each not in victims and each.num_sequences < held[each.owner]
+            ]
+            if not able:
+                return False
+            victim = min(able, key=lambda each: each.num_displacements)
+            victims.append(victim)
+            held[victim.owner] -= victim.num_sequences
+            num_places -= victim.num_sequences
+        for victim in victims:
+            del self._running[victim]
+            victim.num_displacements += 1
+            self._num_preemptions += 1
+            self._waiting.put_back(victim.owner, victim)
+        return True
 
     def _pause(self) -> float:
         """Time until the next step: a whole one when a sequence runs, else until the next prompt is evaluated."""
         if not self._running or not (self._config.token_delay or self._config.prefill_delay):
             return 0.0
-        due = [stream.prefill_due for stream in self._running]
+        now = time.perf_counter()
+        due = [stream.due(now) for stream in self._running]
         pending = [each for each in due if each is not None]
         if len(pending) < len(due):
             return self._config.token_delay
-        return max(min(pending) - time.perf_counter(), 0.0)
+        return max(min(pending) - now, 0.0)
 
     def _num_running(self) -> int:
         return sum(stream.num_sequences for stream in self._running)
 
     def _remove(self, stream: ScriptedStream) -> None:
-        self._waiting.pop(stream, None)
-        self._running.pop(stream, None)
+        if stream in self._running:
+            del self._running[stream]
+        elif stream in self._waiting:
+            self._waiting.remove(stream.owner, stream)
 
     def _fail_all(self) -> None:
         for stream in (*self._running, *self._waiting):

@@ -18,10 +18,8 @@ from portico.engines.scripted.walk import Walk, place_logprobs, prompt_logprobs,
 class ScriptedStream:
     """The engine moves it with `admit`, `step` and `fail`; the other methods are the reader's."""
 
-    def __init__(
-        self, job: TokenJob, config: ScriptedConfig, on_closed: Callable[[ScriptedStream], None], turn: int
-    ) -> None:
-        self.turn = turn
+    def __init__(self, job: TokenJob, config: ScriptedConfig, on_closed: Callable[[ScriptedStream], None]) -> None:
+        self.num_displacements = 0
         self._job = job
         self._config = config
         self._tokens_per_step = config.tokens_per_step
@@ -36,8 +34,8 @@ class ScriptedStream:
         self._waiter: asyncio.Future[None] | None = None
         self._loop = asyncio.get_running_loop()
         self._queued_at = time.perf_counter()
-        self._admitted_at = 0.0
-        self._is_admitted = False
+        self._admitted_at: float | None = None
+        self._evaluated_at = 0.0
         self._prefilled_at: float | None = None
 
     @property
@@ -46,36 +44,51 @@ class ScriptedStream:
         return len(self._open)
 
     @property
+    def num_prompt_tokens(self) -> int:
+        """Length of the prompt."""
+        return len(self._job.token_ids)
+
+    @property
+    def owner(self) -> str:
+        """Whose share it counts against."""
+        return self._job.owner
+
+    @property
     def is_over(self) -> bool:
         """Whether nothing more will happen."""
         return not self._open
 
-    @property
-    def prefill_due(self) -> float | None:
+    def due(self, now: float) -> float | None:
         """When the prompt will have been evaluated; None once it has been."""
-        return self._admitted_at + self._config.prefill_delay if self._prefilled_at is None else None
+        return self._evaluated_at if self._prefilled_at is None or now < self._evaluated_at else None
 
     @property
     def scheduled_at(self) -> float | None:
-        """When the job left the queue; see `TokenStream`."""
-        return self._admitted_at if self._is_admitted else None
+        """When the job left the queue for the first time; see `TokenStream`."""
+        return self._admitted_at
 
     def admit(self, now: float) -> None:
-        """The job leaves the queue."""
-        self._admitted_at, self._is_admitted = now, True
+        """The job leaves the queue, and its prompt is evaluated: again, if it was sent back there."""
+        self._evaluated_at = now + self._config.prefill_delay
+        if self._admitted_at is None:
+            self._admitted_at = now
 
-    def step(self, now: float) -> None:
-        """One step of every sequence; the first one evaluates the prompt."""
+    def step(self, now: float) -> int:
+        """One step of every sequence, the first one with the prompt; gives the number of new tokens."""
+        if now < self._evaluated_at:
+            return 0
         if self._prefilled_at is None:
-            if now < self._admitted_at + self._config.prefill_delay:
-                return
             self._prefill(now)
+        num_tokens = 0
         for index, walk in tuple(self._live.items()):
+            num_before = walk.num_tokens
             self._advance(index, walk)
+            num_tokens += walk.num_tokens - num_before
             if self._failure is not None:
                 break
         if self._waiter is not None:
             self._notify()
+        return num_tokens
 
     def fail(self, message: str) -> None:
         """Ends the job with a failure, which the reader meets after the events before it."""
@@ -117,6 +130,7 @@ class ScriptedStream:
 
     def _prefill(self, now: float) -> None:
         job, config = self._job, self._config
+        assert self._admitted_at is not None
         self._prefilled_at = now
         places: tuple[TokenLogprobs | None, ...] = ()
         if job.prompt_logprobs is not None:
@@ -155,6 +169,7 @@ class ScriptedStream:
 
     def _end(self, index: int, reason: FinishReason, stop_token_id: int | None) -> None:
         assert self._prefilled_at is not None
+        assert self._admitted_at is not None
         timings = Timings(
             queue=self._admitted_at - self._queued_at,
             prefill=self._prefilled_at - self._admitted_at,
