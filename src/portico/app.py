@@ -203,7 +203,7 @@ async def run(
         )
         preparation = Preparation(tokenizer, template, config.max_input_tokens, literal)
         aliases = tuple(alias for dialect in dialects for alias in dialect.metric_aliases)
-        status_metrics = StatusCollector(get_status, triton.METRICS)
+        status_metrics = StatusCollector(get_status, (*triton.METRICS, *vllm.METRICS))
         tenant_metrics = TenantMetrics()
         metrics = Metrics(checkpoint.served.name, engine.stats, aliases, [status_metrics, tenant_metrics])
         quotas = Quotas()

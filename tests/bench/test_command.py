@@ -21,6 +21,7 @@ from portico.bench.command import run_bench
 from portico.bench.config import BenchConfig
 from portico.bench.frontend import FrontendPoint, frontend_to_json, render_frontend
 from portico.bench.limits import MachineLimits, ModelLimits
+from portico.bench.memory import read_memory_use
 from portico.bench.plot import render_plot
 from portico.bench.report import point_to_json, render_points
 from portico.bench.runner import LoadPoint
@@ -32,6 +33,7 @@ from portico.cli import build_parser, main
 from portico.flags import read_flags
 from tests.bench.conftest import POISON
 from tests.end_to_end.server import RunningServer
+from tests.end_to_end.server import run_server as run_checkpoint
 
 SCRIPTED = ("--engine", "scripted", "--vocab-size", "1024")
 EMPTY = LoadPoint("closed", 4, summarise([]))
@@ -102,6 +104,39 @@ async def test_a_server_that_runs_already(server: RunningServer) -> None:
     output = io.StringIO()
     assert await run_bench("load", config, (), output, io.StringIO()) == 0
     assert output.getvalue().startswith("req/s in")
+
+
+async def test_the_peak_is_judged_by_what_the_server_reports(checkpoint: Path, tmp_path: Path) -> None:
+    flags = ("--kv-cache-memory", str(4 << 20), "--num-threads", "1", "--dtype", "float32")
+    config = settings(concurrency=(2,), json=str(tmp_path / "figures.json"), cache_dir=str(checkpoint.parent))
+    output = io.StringIO()
+    assert await run_bench("load", config, flags, output, io.StringIO()) == 0
+    [point] = json.loads((tmp_path / "figures.json").read_text())["points"]
+    memory = point["memory"]
+    num_parameters = SHAPES["tiny"].num_parameters
+    # Packed matrices end with whole panels.
+    assert 1.0 <= memory["weights"] / (4 * num_parameters) < 1.2
+    assert 3 << 20 < memory["kv_cache"] <= 4 << 20
+    # With PyTorch in it, and the server's processes are never fewer than those that report.
+    assert 100 << 20 < memory["base"] < memory["peak"] <= point["peak_memory"]
+    budget = memory["weights"] + memory["kv_cache"]
+    assert point["memory_share"] == pytest.approx(point["peak_memory"] / budget)
+    assert point["memory_share_without_base"] == pytest.approx((point["peak_memory"] - memory["base"]) / budget)
+    headings, _, figures = output.getvalue().splitlines()
+    assert "of W+KV  w/o base" in headings
+    assert figures.endswith(f"{point['memory_share']:.2f}" + f"{point['memory_share_without_base']:.2f}".rjust(10))
+
+
+async def test_memory_of_a_server_that_runs_already(checkpoint: Path) -> None:
+    with run_checkpoint(str(checkpoint), "--num-threads", "1") as native:
+        memory = await read_memory_use(native.address, None)
+    assert memory is not None
+    assert memory.base < memory.peak
+
+
+async def test_a_server_that_says_nothing_of_its_memory(server: RunningServer) -> None:
+    assert await read_memory_use(server.address, None) is None
+    assert await read_memory_use(f"http://127.0.0.1:{free_port()}", None) is None
 
 
 async def test_failures_are_reported(server: RunningServer) -> None:

@@ -8,8 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from docs.generate_ledgers import render_pages
+from portico.app import build_dialects
+from portico.config import ServerConfig
+from portico.core.model import DraftCounts, EngineMemory, EngineStats
+from portico.dialects import triton, vllm
+from portico.telemetry.metrics import Metrics
 
 ROOT = Path(__file__).parents[2]
 
@@ -31,6 +37,27 @@ def test_links_between_documents_lead_somewhere() -> None:
     for document in documents:
         for link in re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text(encoding="utf-8")):
             assert (document.parent / link).exists(), f"{document.name} links to {link}"
+
+
+def test_the_page_of_metrics_has_those_that_there_are() -> None:
+    page = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+    here = re.sub(r"^Not exported.*?(?=^## |\Z)", "", page, flags=re.MULTILINE | re.DOTALL)
+    listed, named = (set(re.findall(r"`([a-z_:0-9]+)[`{]", text)) for text in (here, page))
+    absent = {each for each in named - listed if re.match("vllm:|tgi_|nv_", each)}
+    assert len(absent) > 30
+    memory = EngineMemory(weights=1, kv_cache=1, base=1, peak=1)
+    stats = EngineStats(0, 0, 1, 1, 0, drafts=DraftCounts(0, 0, (0,)), memory=memory)
+    dialects = build_dialects(ServerConfig())
+    metrics = Metrics("m", lambda: stats, tuple(alias for each in dialects for alias in each.metric_aliases))
+    families = [each.name for each in text_string_to_metric_families(metrics.render()[0].decode())]
+    own = {each.removeprefix("portico_") for each in families if each.startswith("portico_")}
+    aliases = {alias.name for each in dialects for alias in each.metric_aliases}
+    aliases |= {each.name for each in (*triton.METRICS, *vllm.METRICS)}
+    exported = own | aliases
+    assert len(own) > 30
+    assert not {each for each in exported if not {each, f"{each}_total"} & listed}
+    assert not exported & absent
+    assert not {each for each in listed if ":" in each or each.startswith(("tgi_", "nv_"))} - aliases
 
 
 @pytest.mark.parametrize("name", ["tgi", "triton", "mindie"])

@@ -21,6 +21,7 @@ from tests.end_to_end.server import (
     wait_until,
     wait_until_running,
 )
+from tests.engines.native.conftest import needs_kernels
 
 CHAT: dict[str, Any] = {"messages": [{"role": "user", "content": "an unmistakable prompt"}], "max_tokens": 4}
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -179,3 +180,34 @@ def test_a_client_that_leaves_the_queue_lets_the_others_be(server: RunningServer
         answer = running.result().json()
         assert [choice["finish_reason"] for choice in answer["choices"]] == ["length"] * 4
         assert answer["usage"]["completion_tokens"] == 600
+
+
+@needs_kernels
+def test_guesses_at_the_next_tokens_are_counted() -> None:
+    """Of a model that is asked to go on for so long that it repeats itself."""
+    body = {"prompt": "one two one two one two one two", "max_tokens": 200, "temperature": 0, "ignore_eos": True}
+    with run_server("--num-speculative-tokens", "3") as server:
+
+        def count(name: str, **labels: str) -> float:
+            return read_metric(server, name, **labels)
+
+        assert count("vllm:spec_decode_num_drafts_total") == 0
+        assert httpx.post(f"{server.address}/v1/completions", json=body, timeout=60).status_code == 200
+        drafts, tokens, accepted = (
+            count(f"vllm:spec_decode_num_{name}_total") for name in ("drafts", "draft_tokens", "accepted_tokens")
+        )
+        assert 0 < drafts <= tokens <= 3 * drafts
+        assert 0 < accepted <= tokens
+        places = [
+            count("vllm:spec_decode_num_accepted_tokens_per_pos_total", position=str(place)) for place in range(3)
+        ]
+        assert sum(places) == accepted
+        assert places == sorted(places, reverse=True)
+        # Tokens come out of steps: one of each, and the guesses that were right.
+        assert count("portico_generation_tokens_total") == 200
+        assert accepted < 200
+        assert count("vllm:cache_config_info", block_size="16", engine="0") == 1
+        assert count("portico_weight_bytes") > 0
+        assert count("portico_peak_memory_bytes", process="engine") > count("portico_weight_bytes")
+    with run_server("--num-speculative-tokens", "0") as server:
+        assert "spec_decode" not in httpx.get(f"{server.address}/metrics").text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -10,8 +11,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from portico.core.dialect import MetricAlias
 from portico.core.errors import EngineFailure, InvalidParameter
 from portico.core.events import FinishReason, Prefilled, Started
-from portico.core.model import EngineStats
+from portico.core.model import DraftCounts, EngineMemory, EngineStats
 from portico.core.observer import RequestRecord
+from portico.dialects import vllm
 from portico.telemetry.metrics import INTER_TOKEN_BOUNDS, Metrics
 from tests.core.events import delta, finished
 from tests.requests import make_request
@@ -133,6 +135,59 @@ def test_the_load_is_read_when_the_page_is() -> None:
 def test_an_engine_without_blocks_uses_none_of_them() -> None:
     observer = Metrics("qwen", lambda: EngineStats(0, 0, 0, 0, 0))
     assert samples(observer)["portico_kv_cache_usage_ratio", ""] == 0
+
+
+def test_guesses_are_counted_by_their_place() -> None:
+    drafts = DraftCounts(num_drafts=10, num_tokens=25, accepted_by_position=(7, 4, 0))
+    observer = Metrics("qwen", lambda: replace(STATS, drafts=drafts), vllm.dialect().metric_aliases)
+    page = observer.render()[0].decode()
+    assert 'portico_draft_tokens_accepted_by_position_total{model_name="qwen",position="1"} 4.0' in page
+    families = text_string_to_metric_families(page)
+    values = {
+        (each.name, each.labels.get("position")): each.value
+        for family in families
+        for each in family.samples
+        if each.name.startswith("vllm:spec_decode")
+    }
+    assert values == {
+        ("vllm:spec_decode_num_drafts_total", None): 10,
+        ("vllm:spec_decode_num_draft_tokens_total", None): 25,
+        ("vllm:spec_decode_num_accepted_tokens_total", None): 11,
+        ("vllm:spec_decode_num_accepted_tokens_per_pos_total", "0"): 7,
+        ("vllm:spec_decode_num_accepted_tokens_per_pos_total", "1"): 4,
+        ("vllm:spec_decode_num_accepted_tokens_per_pos_total", "2"): 0,
+    }
+
+
+def test_an_engine_that_guesses_nothing_has_no_metrics_of_it() -> None:
+    assert "draft" not in Metrics("qwen", lambda: STATS, vllm.dialect().metric_aliases).render()[0].decode()
+
+
+def test_memory_of_both_processes() -> None:
+    memory = EngineMemory(weights=1000, kv_cache=200, base=30, peak=1100)
+    page = Metrics("qwen", lambda: replace(STATS, memory=memory)).render()[0].decode()
+    found = {
+        (each.name, each.labels.get("process")): each.value
+        for family in text_string_to_metric_families(page)
+        for each in family.samples
+        if each.name.endswith(("memory_bytes", "weight_bytes", "cache_bytes")) and each.name.startswith("portico_")
+    }
+    assert found["portico_weight_bytes", None] == 1000
+    assert found["portico_kv_cache_bytes", None] == 200
+    assert found["portico_base_memory_bytes", "engine"] == 30
+    assert found["portico_peak_memory_bytes", "engine"] == 1100
+    assert 1 << 20 < found["portico_base_memory_bytes", "server"] <= found["portico_peak_memory_bytes", "server"]
+
+
+def test_prompt_tokens_by_where_they_come_from() -> None:
+    observer = Metrics("qwen", lambda: STATS, vllm.dialect().metric_aliases)
+    answer(observer, 3)
+    page = observer.render()[0].decode()
+    labels = 'engine="0",model_name="qwen"'
+    assert f'vllm:prompt_tokens_by_source_total{{{labels},source="local_compute"}} 6.0' in page
+    assert f'vllm:prompt_tokens_by_source_total{{{labels},source="local_cache_hit"}} 4.0' in page
+    assert f"vllm:request_prefill_kv_computed_tokens_sum{{{labels}}} 6.0" in page
+    assert f'vllm:num_requests_waiting_by_reason{{{labels},reason="capacity"}} 2.0' in page
 
 
 def test_aliases_add_up_what_they_do_not_tell_apart() -> None:

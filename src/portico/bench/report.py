@@ -30,12 +30,14 @@ def render_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def render_points(points: Sequence[LoadPoint]) -> str:
     """The table of a run, and a line for every kind of failure."""
     has_memory = any(point.peak_memory is not None for point in points)
+    has_budget = any(point.memory_share is not None for point in points)
     has_limit = any(point.limit is not None for point in points)
     headings = [
         _LOAD_HEADINGS[points[0].load],
         *("requests", "failed", "tokens/s", "req/s", "TTFT ms p50", "p99", "ITL ms p50", "p99", "TPOT ms p50"),
         *("E2E s p50", "p99"),
         *(["peak MiB"] if has_memory else []),
+        *(["of W+KV", "w/o base"] if has_budget else []),
         *(["limit tok/s", "reached"] if has_limit else []),
     ]
     rows = []
@@ -43,6 +45,9 @@ def render_points(points: Sequence[LoadPoint]) -> str:
         row = _cells(point)
         if has_memory:
             row.append("" if point.peak_memory is None else f"{point.peak_memory / 2**20:,.0f}")
+        if has_budget:
+            shares = (point.memory_share, point.memory_share_without_base)
+            row += ["" if each is None else f"{each:.2f}" for each in shares]
         if has_limit:
             share = point.share_of_limit
             row += ["", ""] if share is None else [f"{point.limit:,.1f}", f"{share:.0%}"]
@@ -91,6 +96,9 @@ def point_to_json(point: LoadPoint) -> dict[str, Any]:
         "cpu_seconds": point.cpu_seconds,
         "generator_cpu_seconds": point.generator_cpu_seconds,
         "peak_memory": point.peak_memory,
+        "memory": None if point.memory is None else asdict(point.memory),
+        "memory_share": point.memory_share,
+        "memory_share_without_base": point.memory_share_without_base,
         "limit": point.limit,
         "share_of_limit": point.share_of_limit,
     }

@@ -15,6 +15,7 @@ from portico.bench.client import Client, ClientError
 from portico.bench.config import BenchConfig
 from portico.bench.limits import ModelLimits
 from portico.bench.load import LoadGenerator, Outcome, Tick
+from portico.bench.memory import MemoryUse, read_memory_use
 from portico.bench.server_process import ServerProcess
 from portico.bench.summary import LoadSummary, summarise
 from portico.bench.wires import WIRES, Target
@@ -29,7 +30,8 @@ class LoadPoint:
         level: streams at once, or arrivals per second.
         generator_cpu_seconds: processor time of the load generator itself.
         cpu_seconds: processor time of the server; None where its process is not known.
-        peak_memory: bytes, since the server started.
+        peak_memory: bytes, since the server started, of all its processes.
+        memory: what the server reports of its memory; None where it does not.
         limit: output tokens per second that the machine allows; None where that is not known.
     """
 
@@ -39,12 +41,27 @@ class LoadPoint:
     generator_cpu_seconds: float = 0.0
     cpu_seconds: float | None = None
     peak_memory: int | None = None
+    memory: MemoryUse | None = None
     limit: float | None = None
 
     @property
     def share_of_limit(self) -> float | None:
         """Reached throughput, as a part of what the machine allows."""
         return None if not self.limit else self.summary.output_throughput / self.limit
+
+    @property
+    def memory_share(self) -> float | None:
+        """The peak, as a part of weights and KV cache together."""
+        if self.memory is None or self.peak_memory is None:
+            return None
+        return self.memory.share(self.peak_memory)
+
+    @property
+    def memory_share_without_base(self) -> float | None:
+        """The same of what was taken besides interpreter and libraries."""
+        if self.memory is None or self.peak_memory is None:
+            return None
+        return self.memory.share(self.peak_memory - self.memory.base)
 
 
 def make_workload(config: BenchConfig, token_ids: range) -> Workload:
@@ -102,13 +119,17 @@ async def run_load_point(
         used_before, used_here_before = server.cpu_seconds() if server else 0.0, time.process_time()
         with _progress(f"{label}{_describe(config.load, level)}", len(requests), stream) as tick:
             outcomes = await _drive(generator, config, requests, level, tick)
+        used_here, used = time.process_time(), server.cpu_seconds() if server else 0.0
+        memory = await read_memory_use(target.base_url, target.api_key)
+        reported_peak = memory.peak if memory else None
         return LoadPoint(
             config.load,
             level,
             summarise(outcomes),
-            generator_cpu_seconds=time.process_time() - used_here_before,
-            cpu_seconds=server.cpu_seconds() - used_before if server else None,
-            peak_memory=server.peak_memory() if server else None,
+            generator_cpu_seconds=used_here - used_here_before,
+            cpu_seconds=used - used_before if server else None,
+            peak_memory=server.peak_memory() if server else reported_peak,
+            memory=memory,
             limit=_limit(config, requests, level, limits),
         )
     finally:

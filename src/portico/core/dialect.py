@@ -231,6 +231,7 @@ class MetricAlias:
         labels: this wire's labels by the server's own ones; values that differ in other labels are added up.
         words: this wire's words by the server's own ones, where they are values of labels.
         is_bare: a counter has the name as it is, without the `_total` that the format asks for.
+        constants: labels that are always the same.
     """
 
     source: str
@@ -238,6 +239,7 @@ class MetricAlias:
     labels: Mapping[str, str]
     words: Mapping[str, str] = field(default_factory=dict)
     is_bare: bool = False
+    constants: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

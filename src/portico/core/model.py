@@ -33,10 +33,48 @@ class ModelInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class DraftCounts:
+    """Tokens that an engine guessed and checked in steps that were due anyway.
+
+    Attributes:
+        num_drafts: times that a sequence's next tokens were guessed.
+        num_tokens: tokens that were guessed.
+        accepted_by_position: guesses that saved a step, by their place behind the sequence's last token.
+    """
+
+    num_drafts: int
+    num_tokens: int
+    accepted_by_position: tuple[int, ...]
+
+    @property
+    def num_accepted(self) -> int:
+        """Guesses that saved a step."""
+        return sum(self.accepted_by_position)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineMemory:
+    """What an engine on a CPU takes of the machine's memory, in bytes.
+
+    Attributes:
+        weights: all weights as they are held, with their scales.
+        kv_cache: what the whole KV cache takes; pages of it that were never used take nothing yet.
+        base: the engine's process before it read any weights: the interpreter and its libraries.
+        peak: the most that its process has taken so far.
+    """
+
+    weights: int
+    kv_cache: int
+    base: int
+    peak: int
+
+
+@dataclass(frozen=True, slots=True)
 class EngineStats:
     """An engine's load at one moment: sequences that run, jobs that wait, blocks of KV cache of `block_size` tokens.
 
-    `num_restarts` is how often the engine had to be started again.
+    `num_restarts` is how often the engine had to be started again; `drafts` is None where nothing is ever guessed,
+    `memory` where the engine has none of the machine's of its own.
     """
 
     num_running: int
@@ -46,6 +84,8 @@ class EngineStats:
     num_preemptions: int
     block_size: int = 1
     num_restarts: int = 0
+    drafts: DraftCounts | None = None
+    memory: EngineMemory | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,5 +55,5 @@ def _rename(metric: Metric, alias: MetricAlias) -> Metric:
     kind = "unknown" if alias.is_bare and metric.type == "counter" else metric.type
     renamed = Metric(alias.name, metric.documentation, kind)
     for (name, kept), value in values.items():
-        renamed.add_sample(name, dict(kept), value)
+        renamed.add_sample(name, {**dict(kept), **alias.constants}, value)
     return renamed

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
@@ -18,6 +18,7 @@ from portico.core.dialect import MetricAlias
 from portico.core.model import EngineStats
 from portico.core.observer import Outcome, RequestRecord
 from portico.telemetry.aliases import AliasCollector
+from portico.telemetry.engine_metrics import EngineCollector
 
 _PREFIX = "portico_"
 
@@ -62,6 +63,7 @@ class Metrics:
         self._finished = self._counter("choices_finished", "Choices that ended.", "reason")
         self._prompt_tokens = self._counter("prompt_tokens", "Prompt tokens of admitted requests.")
         self._cached_tokens = self._counter("prompt_tokens_cached", "Prompt tokens that were not evaluated again.")
+        self._evaluated_tokens = self._counter("prompt_tokens_evaluated", "Prompt tokens that were not cached.")
         self._first_token = self._histogram("time_to_first_token_seconds", "From receipt.", FIRST_TOKEN_BOUNDS)
         self._latency = self._histogram("e2e_request_latency_seconds", "Of answered requests.", REQUEST_BOUNDS)
         self._queue_time = self._histogram("request_queue_time_seconds", "In the engine's queue.", REQUEST_BOUNDS)
@@ -72,6 +74,9 @@ class Metrics:
             "request_time_per_output_token_seconds", "After the first token, per token.", INTER_TOKEN_BOUNDS
         )
         self._prompt_length = self._histogram("request_prompt_tokens", "Prompt tokens of a request.", LENGTH_BOUNDS)
+        self._evaluated_length = self._histogram(
+            "request_prompt_tokens_evaluated", "Prompt tokens of a request that were not cached.", LENGTH_BOUNDS
+        )
         self._output_length = self._histogram("request_generation_tokens", "Output tokens of a request.", LENGTH_BOUNDS)
         self._longest = self._histogram(
             "request_max_num_generation_tokens", "Output tokens of a request's longest choice.", LENGTH_BOUNDS
@@ -85,7 +90,7 @@ class Metrics:
             registry=self._registry,
         )
         self._registry.register(_StepCollector(model_name, self._steps))
-        self._registry.register(_EngineCollector(model_name, read_stats))
+        self._registry.register(EngineCollector(_PREFIX, model_name, read_stats))
         ProcessCollector(registry=self._registry)
         # A registry of their own, for collecting them collects the other one.
         self._aliases = CollectorRegistry()
@@ -135,6 +140,9 @@ class Metrics:
         self._prompt_tokens.labels(*labels).inc(record.num_prompt_tokens)
         self._cached_tokens.labels(*labels).inc(record.num_cached_tokens)
         self._prompt_length.labels(*labels).observe(record.num_prompt_tokens)
+        num_evaluated = max(record.num_prompt_tokens - record.num_cached_tokens, 0)
+        self._evaluated_tokens.labels(*labels).inc(num_evaluated)
+        self._evaluated_length.labels(*labels).observe(num_evaluated)
         self._output_length.labels(*labels).observe(record.num_output_tokens)
         self._longest.labels(*labels).observe(record.longest_output)
         self._asked_choices.labels(*labels).observe(record.num_choices)
@@ -198,35 +206,3 @@ class _StepCollector(Collector):
             latency.add_metric(values, list(zip(bounds, accumulate(steps.counts), strict=True)), steps.seconds)
         yield tokens
         yield latency
-
-
-class _EngineCollector(Collector):
-    """Asks the engine for its load when the page is read."""
-
-    def __init__(self, model_name: str, read_stats: Callable[[], EngineStats]) -> None:
-        self._model_name = model_name
-        self._read_stats = read_stats
-
-    def collect(self) -> Iterator[Metric]:
-        stats = self._read_stats()
-        num_used = stats.num_blocks - stats.num_free_blocks
-        yield self._gauge("num_requests_running", "Sequences that the engine works on.", stats.num_running)
-        yield self._gauge("num_requests_waiting", "Requests in the engine's queue.", stats.num_waiting)
-        yield self._gauge("kv_blocks", "Blocks of KV cache.", stats.num_blocks)
-        yield self._gauge("kv_blocks_free", "Blocks of KV cache that nothing uses.", stats.num_free_blocks)
-        yield self._gauge("kv_cache_usage_ratio", "Share of the KV cache in use.", num_used / max(stats.num_blocks, 1))
-        preemptions = CounterMetricFamily(
-            _PREFIX + "num_preemptions", "Sequences that lost their place.", labels=("model_name",)
-        )
-        preemptions.add_metric((self._model_name,), stats.num_preemptions)
-        yield preemptions
-        restarts = CounterMetricFamily(
-            _PREFIX + "engine_restarts", "Times that the engine was started again.", labels=("model_name",)
-        )
-        restarts.add_metric((self._model_name,), stats.num_restarts)
-        yield restarts
-
-    def _gauge(self, name: str, documentation: str, value: float) -> Metric:
-        gauge = GaugeMetricFamily(_PREFIX + name, documentation, labels=("model_name",))
-        gauge.add_metric((self._model_name,), value)
-        return gauge

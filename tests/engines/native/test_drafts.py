@@ -86,15 +86,31 @@ def test_guesses_save_steps_and_change_nothing(
     make_core: MakeCore, monkeypatch: pytest.MonkeyPatch, dtype: str
 ) -> None:
     settings: dict[str, Any] = {"dtype": dtype, "kernels": "own"}
-    expected, num_plain, none = decode_rows(
-        make_core(num_speculative_tokens=0, **settings), repetitive_jobs(), monkeypatch
-    )
-    found, num_steps, num_drafted = decode_rows(
-        make_core(num_speculative_tokens=6, **settings), repetitive_jobs(), monkeypatch
-    )
+    plain, core = (make_core(num_speculative_tokens=number, **settings) for number in (0, 6))
+    expected, num_plain, none = decode_rows(plain, repetitive_jobs(), monkeypatch)
+    found, num_steps, num_drafted = decode_rows(core, repetitive_jobs(), monkeypatch)
     assert none == 0 < num_drafted
+    assert plain._scheduler.stats().drafts is None
+    counts = core._scheduler.stats().drafts
+    assert counts is not None
+    assert counts.num_tokens == num_drafted
+    assert len(counts.accepted_by_position) == 6
+    assert list(counts.accepted_by_position) == sorted(counts.accepted_by_position, reverse=True)
+    assert 0 < counts.num_accepted < num_drafted
     assert found == expected
     assert num_steps < num_plain
+
+
+@needs_kernels
+def test_an_accepted_guess_is_a_step_saved(make_core: MakeCore, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = [each for each in repetitive_jobs() if each.num_sequences == 1]
+    _, num_plain, _ = decode_rows(make_core(kernels="own", num_speculative_tokens=0), jobs, monkeypatch)
+    core = make_core(kernels="own", num_speculative_tokens=4)
+    _, num_steps, _ = decode_rows(core, jobs, monkeypatch)
+    counts = core._scheduler.stats().drafts
+    assert counts is not None
+    assert counts.num_accepted == num_plain - num_steps
+    assert counts.num_drafts >= counts.accepted_by_position[0]
 
 
 @needs_kernels

@@ -1,6 +1,7 @@
 """The names under which TGI's dashboards and autoscalers read metrics; their values are the server's.
 
-Source: TGI's documentation, "Metrics", and its Grafana board. What is not listed has no counterpart here.
+Source: TGI's documentation, "Metrics", and its Grafana board. What has no
+counterpart here is listed in docs/metrics.md.
 """
 
 from __future__ import annotations
@@ -49,7 +50,9 @@ METRIC_ALIASES = (
     _failure("requests_refused"),
     _renamed("e2e_request_latency_seconds", "request_duration"),
     _renamed("request_queue_time_seconds", "request_queue_duration"),
+    _renamed("request_inference_time_seconds", "request_inference_duration"),
     _renamed("inter_token_latency_seconds", "request_mean_time_per_token_duration"),
     _renamed("request_prompt_tokens", "request_input_length"),
     _renamed("request_generation_tokens", "request_generated_tokens"),
+    _renamed("request_params_max_tokens", "request_max_new_tokens"),
 )

@@ -1,6 +1,7 @@
 """The `nv_inference_*` metrics.
 
 Source: https://github.com/triton-inference-server/server/blob/main/docs/user_guide/metrics.md
+What has no counterpart here is listed in docs/metrics.md.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from portico.dialects.vllm.claims import has_prompt, has_prompt_or_messages
 from portico.dialects.vllm.decode import decode_generate
 from portico.dialects.vllm.ledgers import DETOKENIZE, GENERATE, GUIDED_DECODING, STRUCTURED_OUTPUTS, TOKENIZE
 from portico.dialects.vllm.metrics import METRIC_ALIASES
+from portico.dialects.vllm.metrics import METRICS as METRICS
 from portico.dialects.vllm.profile import MINDIE as MINDIE
 from portico.dialects.vllm.profile import UPSTREAM as UPSTREAM
 from portico.dialects.vllm.profile import Profile as Profile

@@ -145,6 +145,11 @@ class DecoderWeights:
             yield from (each for each in (layer.qkv_bias, layer.q_norm, layer.k_norm) if each is not None)
 
     @property
+    def num_bytes(self) -> int:
+        """What they take."""
+        return sum(tensor.nbytes for tensor in self.tensors())
+
+    @property
     def num_parameters(self) -> int:
         """Count of weights."""
         return sum(

@@ -7,6 +7,7 @@ step saved; what is drawn is the same with guesses and without.
 
 from __future__ import annotations
 
+from portico.core.model import DraftCounts
 from portico.engines.native.sequence import Sequence
 
 # Tokens that must have stood together before.
@@ -51,6 +52,30 @@ class DraftState:
             self._num_misses = 0
             self._length = _FIRST_LENGTH
             self._rest_until = num_tokens + _REST
+
+
+class DraftTally:
+    """Counts the guesses of all sequences; `max_length` is the most that one draft can have."""
+
+    def __init__(self, max_length: int) -> None:
+        self._num_drafts = 0
+        self._num_tokens = 0
+        self._num_accepted = [0] * max_length
+        self._counts: DraftCounts | None = None
+
+    def note(self, num_drafted: int, num_right: int) -> None:
+        """Takes note of a draft of which so many tokens saved a step."""
+        self._num_drafts += 1
+        self._num_tokens += num_drafted
+        for position in range(num_right):
+            self._num_accepted[position] += 1
+        self._counts = None
+
+    def counts(self) -> DraftCounts:
+        """What it has come to."""
+        if self._counts is None:
+            self._counts = DraftCounts(self._num_drafts, self._num_tokens, tuple(self._num_accepted))
+        return self._counts
 
 
 def draft(sequence: Sequence, max_length: int) -> tuple[int, ...]:

@@ -14,7 +14,8 @@ from pathlib import Path
 from portico.core.engine import EngineStartError, TokenJob, TokensGenerated
 from portico.core.errors import EngineFailure, GrammarExhausted, NotReady, PorticoError
 from portico.core.grammar import Vocabulary
-from portico.core.model import EngineStats, ModelInfo
+from portico.core.model import EngineMemory, EngineStats, ModelInfo
+from portico.core.process_memory import peak_resident_bytes
 from portico.engines.native import heartbeat
 from portico.engines.native.config import NativeConfig
 from portico.engines.native.messages import (
@@ -52,6 +53,7 @@ class NativeEngine:
         self._worker_has_vocabulary = False
         self._info: ModelInfo | None = None
         self._stats = EngineStats(0, 0, 0, 0, 0)
+        self._memory: EngineMemory | None = None
         self._num_restarts = 0
         self._is_ready = False
         self._handles = itertools.count()
@@ -102,7 +104,10 @@ class NativeEngine:
 
     def stats(self) -> EngineStats:
         """The engine's load, as last heard of."""
-        return replace(self._stats, num_restarts=self._num_restarts)
+        memory = self._memory
+        if memory is not None and self._worker is not None:
+            memory = replace(memory, peak=peak_resident_bytes(self._worker.pid))
+        return replace(self._stats, num_restarts=self._num_restarts, memory=memory)
 
     async def close(self) -> None:
         """Aborts all jobs and ends the worker; see `Engine`."""
@@ -133,14 +138,17 @@ class NativeEngine:
             raise
         self._info = replace(ready.info, takes_grammars=self._get_vocabulary is not None)
         self._stats, self._is_ready = ready.stats, True
+        if ready.info.device == "cpu":
+            self._memory = EngineMemory(ready.weight_bytes, ready.kv_cache_bytes, ready.base_bytes, peak=0)
         _logger.info(
-            "%s with %d parameters in %s on %s (%s), %d threads; KV cache of %d MiB, %d tokens",
+            "%s with %d parameters in %s on %s (%s), %d threads; weights of %d MiB, KV cache of %d MiB, %d tokens",
             ready.info.architecture,
             ready.info.num_parameters,
             ready.info.dtype,
             ready.info.device,
             ready.kernels,
             ready.num_threads,
+            ready.weight_bytes >> 20,
             ready.kv_cache_bytes >> 20,
             ready.stats.num_blocks * self._config.block_size,
         )

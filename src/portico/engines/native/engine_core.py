@@ -201,8 +201,8 @@ class EngineCore:
             for place in going:
                 num_right[place] += 1
         for sequence, draft, right in zip(sequences, drafts, num_right, strict=True):
-            if draft and sequence.draft_state is not None:
-                sequence.draft_state.note(len(draft), right, len(sequence.token_ids))
+            if draft:
+                self._scheduler.followed(sequence, len(draft), right)
 
     def _gather_prompt_logprobs(self, chunk: Chunk, hidden: Tensor, num_best: int) -> None:
         job = chunk.sequence.job

@@ -19,7 +19,7 @@ from torch.nn import functional
 from portico.engines.native.attention import alibi_slopes
 from portico.engines.native.decoder import DecoderConfig, DecoderWeights, query_scales
 from portico.engines.native.kernels.packing import PackedMatrix
-from portico.engines.native.kernels.structures import INT8, Batch, Layer, Model
+from portico.engines.native.kernels.structures import INT8, Batch, Layer, Matrix, Model
 from portico.engines.native.memory import give_back_freed_memory
 from portico.engines.native.quantization import is_quantized
 from portico.engines.native.rope import RotaryEmbedding
@@ -33,8 +33,19 @@ def block_bytes(library: ctypes.CDLL, config: DecoderConfig, block_size: int) ->
     return 4 * floats * config.num_layers
 
 
+def _packed_bytes(library: ctypes.CDLL, matrix: Matrix) -> int:
+    """Memory of a packed matrix: with four bytes for the bias of a row, and eight for its scale if it has integers."""
+    num_bytes: int = library.portico_packed_bytes(matrix.format, matrix.num_outputs, matrix.num_inputs)
+    row_bytes: int = 4 * bool(matrix.bias) + 8 * (matrix.format == INT8)
+    num_rows: int = matrix.num_outputs
+    return num_bytes + row_bytes * num_rows
+
+
 class KernelRunner:
-    """See `ModelRunner`. The layers of `weights` are taken over; `turns` is how long threads spin before they sleep."""
+    """See `ModelRunner`. The layers of `weights` are taken over; `turns` is how long threads spin before they sleep.
+
+    `weight_bytes` is what all weights take as they are held.
+    """
 
     is_exact = True
 
@@ -95,6 +106,11 @@ class KernelRunner:
             head=self._matrix(weights.head, torch.int8 if has_integers else dtype),
         )
         self._embed = self._embedding(weights)
+        self.weight_bytes = sum(
+            each.nbytes if isinstance(each, Tensor) else _packed_bytes(library, each.structure) for each in self._owned
+        )
+        if self._has_embedding(weights):
+            self.weight_bytes += weights.embedding.nbytes
         del weights
         give_back_freed_memory()
         self._layers = layers
@@ -164,12 +180,17 @@ class KernelRunner:
         self._library.portico_forward(self._decoder, ctypes.byref(batch))
         return hidden
 
+    def _has_embedding(self, weights: DecoderWeights) -> bool:
+        """Whether the embedding is held besides the head, whose numbers can be had again unless they are integers."""
+        head = self._owned[-1]
+        assert isinstance(head, PackedMatrix)
+        return weights.head is not weights.embedding or head.structure.format == INT8
+
     def _embedding(self, weights: DecoderWeights) -> Callable[[Tensor], Tensor]:
         """What turns ids [n] into the vectors of tokens, [n, hidden] float32."""
         head = self._owned[-1]
         assert isinstance(head, PackedMatrix)
-        if weights.head is weights.embedding and head.structure.format != INT8:
-            # One copy is enough.
+        if not self._has_embedding(weights):
             return head.rows
         embedding = weights.embedding
         return lambda token_ids: functional.embedding(token_ids, embedding).float()

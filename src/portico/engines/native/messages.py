@@ -47,7 +47,8 @@ class LoadProgress:
 class Ready:
     """From the worker: the model is loaded and jobs are taken.
 
-    `kv_cache_bytes`, `num_threads` and `kernels` are what was decided, for the log.
+    `kv_cache_bytes`, `num_threads` and `kernels` are what was decided, for the log. `weight_bytes` is what the weights
+    take as they are held, `base_bytes` what the process took before it read them.
     """
 
     info: ModelInfo
@@ -55,6 +56,8 @@ class Ready:
     kv_cache_bytes: int
     num_threads: int
     kernels: str
+    weight_bytes: int
+    base_bytes: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from portico.core.fair_queue import FairQueue
 from portico.core.model import EngineStats
 from portico.engines.native.block_manager import BlockManager
-from portico.engines.native.drafts import draft
+from portico.engines.native.drafts import DraftTally, draft
 from portico.engines.native.sequence import Job, Sequence
 
 
@@ -78,6 +78,9 @@ class Scheduler:
         self._max_num_batched_tokens = max_num_batched_tokens
         self._caches_outputs = caches_outputs
         self._max_drafted = max_drafted
+        # A draft ends with its block.
+        max_length = min(max_drafted, block_manager.block_size - 1)
+        self._draft_tally = DraftTally(max_length) if max_length else None
         self.prefill_budget = max_num_batched_tokens
         self._prefilled_last = False
 
@@ -95,6 +98,7 @@ class Scheduler:
             num_free_blocks=self._block_manager.num_free_blocks,
             num_preemptions=self.num_preemptions,
             block_size=self._block_manager.block_size,
+            drafts=None if self._draft_tally is None else self._draft_tally.counts(),
         )
 
     def add(self, job: Job) -> None:
@@ -145,6 +149,13 @@ class Scheduler:
         self.waiting.charge(sequence.owner, num_output_tokens=1)
         if self._caches_outputs and sequence.num_computed_tokens % self._block_manager.block_size == 0:
             self._block_manager.remember(sequence, sequence.num_computed_tokens - 1)
+
+    def followed(self, sequence: Sequence, num_drafted: int, num_right: int) -> None:
+        """Takes note of how many guesses at a sequence's next tokens were right."""
+        assert self._draft_tally is not None, "a draft comes from here"
+        assert sequence.draft_state is not None, "a draft comes from what a sequence said"
+        sequence.draft_state.note(num_drafted, num_right, len(sequence.token_ids))
+        self._draft_tally.note(num_drafted, num_right)
 
     def finish(self, sequence: Sequence) -> None:
         """Ends a sequence, wherever it is, and frees its blocks."""

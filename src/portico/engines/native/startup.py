@@ -11,6 +11,7 @@ import torch
 
 from portico.core.engine import EngineStartError
 from portico.core.model import ModelInfo
+from portico.core.process_memory import resident_bytes
 from portico.engines.native import kernel_runner
 from portico.engines.native.attention import KVCache
 from portico.engines.native.block_manager import BlockManager
@@ -42,6 +43,7 @@ def build(path: Path, config: NativeConfig, on_progress: Callable[[float], None]
     Raises:
         EngineStartError: it cannot be served with this configuration.
     """
+    base_bytes = resident_bytes()
     device = _device(config.device)
     checkpoint = read_checkpoint(path)
     dtype = _dtype(config.dtype, device, checkpoint.dtype)
@@ -61,7 +63,7 @@ def build(path: Path, config: NativeConfig, on_progress: Callable[[float], None]
     if dtype is FOUR_BITS:
         _check_groups(sizes, has_kernels=library is not None)
     weights = load_weights(checkpoint, dtype, device, on_progress)
-    num_parameters = weights.num_parameters
+    num_parameters, weight_bytes = weights.num_parameters, weights.num_bytes
     num_threads = config.num_threads or _num_threads(num_parameters)
     torch.set_num_threads(num_threads)
     num_blocks = _num_blocks(config, wanted_len, block_bytes, device)
@@ -89,7 +91,10 @@ def build(path: Path, config: NativeConfig, on_progress: Callable[[float], None]
         runner = TorchRunner(Decoder(sizes, weights, max_model_len), cache)
     else:
         turns = 0 if config.thread_wait == "passive" else SPIN_TURNS
-        runner = KernelRunner(library, sizes, weights, max_model_len, num_blocks, config.block_size, num_threads, turns)
+        kernel_decoder = KernelRunner(
+            library, sizes, weights, max_model_len, num_blocks, config.block_size, num_threads, turns
+        )
+        runner, weight_bytes = kernel_decoder, kernel_decoder.weight_bytes
     # Where keys depend on the length of the prompt, prompts that begin alike have nothing in common.
     caches_prefixes = config.enable_prefix_caching and not (sizes.rope and sizes.rope.depends_on_prompt)
     block_manager = BlockManager(num_blocks, config.block_size, caches_prefixes=caches_prefixes)
@@ -101,7 +106,15 @@ def build(path: Path, config: NativeConfig, on_progress: Callable[[float], None]
         max_drafted=_max_drafted(config, is_exact=runner.is_exact),
     )
     core = EngineCore(info, scheduler, runner, Sampler(sizes.vocab_size, device))
-    return core, Ready(info, scheduler.stats(), num_blocks * block_bytes, num_threads, _kernels_name(library))
+    return core, Ready(
+        info,
+        scheduler.stats(),
+        num_blocks * block_bytes,
+        num_threads,
+        _kernels_name(library),
+        weight_bytes,
+        base_bytes,
+    )
 
 
 def _num_threads(num_parameters: int) -> int:
