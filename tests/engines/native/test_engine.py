@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from portico.core.engine import EngineStartError
 from portico.core.errors import EngineFailure, NotReady
+from portico.engines.native import process
 from portico.engines.native.config import NativeConfig
 from portico.engines.native.engine import NativeEngine
 from tests.engines.native.jobs import collect, job, sampling
@@ -107,6 +111,72 @@ async def test_a_killed_worker_fails_its_jobs_and_is_replaced(checkpoint: Path) 
     assert (await collect(engine.generate(job(range(20), max_tokens=20)))).token_ids == expected.token_ids
     await engine.close()
     assert not Path(f"/proc/{pid}").exists()
+
+
+async def stop_next_worker(engine: NativeEngine, before: int | None) -> int:
+    """Stops the worker that is started next, before it has loaded anything."""
+    await until(lambda: engine.pid not in (None, before))
+    assert engine.pid is not None
+    os.kill(engine.pid, signal.SIGSTOP)
+    return engine.pid
+
+
+async def test_a_worker_that_hangs_while_it_loads_is_replaced(
+    checkpoint: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = NativeEngine(checkpoint, replace(CONFIG, load_timeout=8))
+    await engine.start(lambda _: None)
+    first = engine.pid
+    assert first is not None
+    os.kill(first, signal.SIGKILL)
+    hung = await stop_next_worker(engine, first)
+    stopped_at = time.monotonic()
+    await until(lambda: not Path(f"/proc/{hung}").exists())
+    assert 7 < time.monotonic() - stopped_at < 14
+    assert not engine.is_ready
+    await until(lambda: engine.is_ready, 60)
+    assert engine.pid not in (None, first, hung)
+    assert engine.stats().num_restarts == 1
+    assert "made no progress in loading the model for 8 seconds (load_timeout)" in caplog.text
+    assert len((await collect(engine.generate(job(range(20))))).token_ids[0]) == 8
+    await engine.close()
+
+
+async def test_the_first_worker_that_hangs_while_it_loads_is_one_sentence(checkpoint: Path) -> None:
+    engine = NativeEngine(checkpoint, replace(CONFIG, load_timeout=2))
+    starting = asyncio.create_task(engine.start(lambda _: None))
+    hung = await stop_next_worker(engine, None)
+    with pytest.raises(EngineStartError, match=r"no progress in loading the model for 2 seconds \(load_timeout\)\.$"):
+        await starting
+    assert not Path(f"/proc/{hung}").exists()
+    await engine.close()
+
+
+async def test_loading_that_gets_on_may_take_longer_than_the_limit(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "_main", _load_slowly)
+    engine = NativeEngine(checkpoint, replace(CONFIG, load_timeout=8))
+    began_at = time.monotonic()
+    await engine.start(lambda _: None)
+    assert time.monotonic() - began_at > 10
+    assert engine.is_ready
+    await engine.close()
+
+
+def _load_slowly(connection: socket.socket, path: Path, config: NativeConfig) -> None:
+    from portico.engines.native import startup, worker
+
+    load_weights = startup.load_weights
+
+    def slowly(checkpoint: Any, dtype: Any, device: Any, on_progress: Callable[[float], None]) -> Any:
+        for _ in range(10):
+            time.sleep(1)
+            on_progress(0.0)
+        return load_weights(checkpoint, dtype, device, on_progress)
+
+    startup.load_weights = slowly
+    worker.run(connection, path, config)
 
 
 async def test_interrupts_do_not_reach_the_worker_and_closing_ends_it(checkpoint: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from portico.core.option import option
@@ -38,6 +39,7 @@ class NativeConfig:
         kernels: what computes products and attention on a CPU; auto is the engine's own kernels where they were built
             and PyTorch's elsewhere.
         thread_wait: how threads on a CPU wait at a barrier: spin looks for work for a short while before it sleeps.
+        load_timeout: seconds without progress after which loading is given up; 0 is none.
     """
 
     dtype: str = option("auto", "number format of weights and KV cache", choices=DTYPES)
@@ -58,6 +60,7 @@ class NativeConfig:
         "how threads on a CPU wait for each other: spin is faster on cores of the engine's own, passive on busy ones",
         choices=THREAD_WAITS,
     )
+    load_timeout: float = option(300.0, "longest time of loading without progress, 0 is without end", metavar="SECONDS")
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
@@ -79,5 +82,7 @@ class NativeConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} is at least 1, not {value}.")
+        if not 0 <= self.load_timeout < math.inf:
+            raise ValueError(f"load_timeout is at least 0 seconds, not {self.load_timeout}.")
         if self.num_speculative_tokens is not None and self.num_speculative_tokens < 0:
             raise ValueError(f"num_speculative_tokens is at least 0, not {self.num_speculative_tokens}.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -175,10 +175,17 @@ class Decoder:
     """A loaded model: token ids to hidden states to logits.
 
     A row's result depends on that row's sequence alone, to the bit on a CPU. The layers of `weights` are taken over.
-    With `needs_padding` a forward pass is cheapest with the numbers of rows that `linear.padded` gives.
+    With `needs_padding` a forward pass is cheapest with the numbers of rows that `linear.padded` gives. `on_layer` is
+    called when a layer has been packed.
     """
 
-    def __init__(self, config: DecoderConfig, weights: DecoderWeights, max_model_len: int) -> None:
+    def __init__(
+        self,
+        config: DecoderConfig,
+        weights: DecoderWeights,
+        max_model_len: int,
+        on_layer: Callable[[], None] = lambda: None,
+    ) -> None:
         self.config = config
         self.dtype = weights.final_norm.dtype
         self.device = weights.embedding.device
@@ -191,6 +198,7 @@ class Decoder:
         self._layers: list[_Layer] = []
         while plain:
             self._layers.append(_Layer(plain.pop(), factory))
+            on_layer()
             give_back_freed_memory()
         # Fewer rows to try on the head, which is by far the widest product; it sees one row per sequence anyway.
         self._head = factory.linear(weights.head, max_num_rows=64)

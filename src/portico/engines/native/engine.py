@@ -130,7 +130,7 @@ class NativeEngine:
         self._worker_has_vocabulary = False
         try:
             await self._worker.start(self._path, self._config)
-            ready = await self._loaded
+            ready = await self._until_loaded(self._worker, self._loaded)
             if self._exited.is_set():
                 raise EngineStartError("The engine's process ended as soon as the model was loaded.")
         except BaseException:
@@ -152,6 +152,30 @@ class NativeEngine:
             ready.kv_cache_bytes >> 20,
             ready.stats.num_blocks * self._config.block_size,
         )
+
+    async def _until_loaded(self, worker: WorkerProcess, loaded: asyncio.Future[Ready]) -> Ready:
+        """Waits as long as a worker gets on with loading, of which it says every step.
+
+        Raises:
+            EngineStartError: it failed, or nothing was heard from it for too long.
+        """
+        limit = self._config.load_timeout
+        silent_seconds = 0.0
+        while not limit or silent_seconds < limit:
+            tick = heartbeat.Tick()
+            await asyncio.wait({loaded}, timeout=heartbeat.INTERVAL)
+            if loaded.done():
+                break
+            if worker.was_heard():
+                silent_seconds = 0.0
+            elif tick.is_timely():
+                silent_seconds += heartbeat.INTERVAL
+        else:
+            raise EngineStartError(
+                f"The engine's process was killed: it made no progress in loading the model for {limit:g} seconds "
+                f"(load_timeout)."
+            )
+        return await loaded
 
     async def _stop_worker(self) -> int | None:
         worker, self._worker = self._worker, None

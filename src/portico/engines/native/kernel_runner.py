@@ -44,7 +44,7 @@ def _packed_bytes(library: ctypes.CDLL, matrix: Matrix) -> int:
 class KernelRunner:
     """See `ModelRunner`. The layers of `weights` are taken over; `turns` is how long threads spin before they sleep.
 
-    `weight_bytes` is what all weights take as they are held.
+    `weight_bytes` is what all weights take as they are held. `on_layer` is called when a layer has been packed.
     """
 
     is_exact = True
@@ -59,6 +59,7 @@ class KernelRunner:
         block_size: int,
         num_threads: int,
         turns: int,
+        on_layer: Callable[[], None] = lambda: None,
     ) -> None:
         self._library = library
         self._config = config
@@ -90,6 +91,7 @@ class KernelRunner:
             layer.down = self._matrix(own.down, dtype)
             layer.cache = cache.ctypes.data
             del own
+            on_layer()
             give_back_freed_memory()
         model = Model(
             num_layers=config.num_layers,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import multiprocessing
 import os
 import signal
@@ -16,6 +17,10 @@ from portico.engines.native.channel import FrameReader, encode
 from portico.engines.native.config import SPIN_TURNS, NativeConfig
 from portico.engines.native.messages import FromWorker, ToWorker
 
+# Seconds that a killed process is waited for; one that waits for a disk that is gone may never end.
+_MAX_EXIT = 60.0
+
+_logger = logging.getLogger(__name__)
 _CONTEXT = multiprocessing.get_context("spawn")
 
 
@@ -65,7 +70,7 @@ class WorkerProcess(asyncio.Protocol):
             self._transport.abort()
 
     async def stop(self) -> int | None:
-        """Kills the process, which has nothing to save, and gives its exit code. Safe to call twice."""
+        """Kills the process, which has nothing to save, and gives its exit code, if it ends. Safe to call twice."""
         if self._transport is not None:
             self._transport.abort()
         if self._process is None:
@@ -73,9 +78,12 @@ class WorkerProcess(asyncio.Protocol):
         process, self._process = self._process, None
         process.kill()
         # Taking back the memory of a large model takes the system a while.
-        await asyncio.to_thread(process.join)
+        await asyncio.to_thread(process.join, _MAX_EXIT)
         exit_code: int | None = process.exitcode
-        process.close()
+        if exit_code is None:
+            _logger.error("The engine's process %d was killed, but the system does not end it.", process.pid)
+        else:
+            process.close()
         return exit_code
 
     def data_received(self, data: bytes) -> None:

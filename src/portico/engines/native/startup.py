@@ -38,7 +38,7 @@ _GPU_SHARE = 0.9
 
 
 def build(path: Path, config: NativeConfig, on_progress: Callable[[float], None]) -> tuple[EngineCore, Ready]:
-    """Loads the checkpoint.
+    """Loads the checkpoint; `on_progress` is told the loaded fraction, and 1 again whenever loading gets on after that.
 
     Raises:
         EngineStartError: it cannot be served with this configuration.
@@ -78,6 +78,10 @@ def build(path: Path, config: NativeConfig, on_progress: Callable[[float], None]
         num_parameters=num_parameters,
     )
     runner: ModelRunner
+
+    def on_layer() -> None:
+        on_progress(1.0)
+
     if library is None:
         cache = KVCache(
             sizes.num_layers,
@@ -88,11 +92,11 @@ def build(path: Path, config: NativeConfig, on_progress: Callable[[float], None]
             compute_dtype(dtype),
             device,
         )
-        runner = TorchRunner(Decoder(sizes, weights, max_model_len), cache)
+        runner = TorchRunner(Decoder(sizes, weights, max_model_len, on_layer), cache)
     else:
         turns = 0 if config.thread_wait == "passive" else SPIN_TURNS
         kernel_decoder = KernelRunner(
-            library, sizes, weights, max_model_len, num_blocks, config.block_size, num_threads, turns
+            library, sizes, weights, max_model_len, num_blocks, config.block_size, num_threads, turns, on_layer
         )
         runner, weight_bytes = kernel_decoder, kernel_decoder.weight_bytes
     # Where keys depend on the length of the prompt, prompts that begin alike have nothing in common.
