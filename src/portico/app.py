@@ -53,6 +53,7 @@ from portico.web.intake import ConnectionLimits
 from portico.web.page import Page
 from portico.web.server import Tls, bind, serve, serving
 from portico.web.shutdown import Drain, DrainingStopper
+from portico.web.wrong_keys import WrongKeys
 
 EngineConfig = NativeConfig | ScriptedConfig
 
@@ -219,7 +220,7 @@ async def run(
             limits=config.limits(engine_config.max_num_seqs, engine.info.max_model_len),
             max_body_bytes=config.max_body_size,
             stopper=DrainingStopper(admission.close, lambda: admission.num_requests),
-            guard=Guard(keyring, _allowed_hosts(config, listeners, keyring)),
+            guard=Guard(keyring, _allowed_hosts(config, listeners, keyring), _wrong_keys(config)),
             send_timeout=config.send_timeout or None,
         )
         drain = Drain(admission.close, lambda: admission.num_requests, generator.break_off, config.drain_timeout)
@@ -227,6 +228,11 @@ async def run(
     finally:
         await engine.close()
         listeners.close()
+
+
+def _wrong_keys(config: ServerConfig) -> WrongKeys | None:
+    number = config.max_auth_failures_per_minute
+    return WrongKeys(number) if number else None
 
 
 def _allowed_hosts(config: ServerConfig, listeners: _Listeners, keyring: Keyring | None) -> tuple[str, ...] | None:

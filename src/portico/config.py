@@ -113,6 +113,11 @@ class ServerConfig:
         metavar="KEY",
         is_secret=True,
     )
+    max_auth_failures_per_minute: int = option(
+        60,
+        "requests without a right key from one address, 0 is any number; right keys are let in all the same",
+        metavar="N",
+    )
     api_key_file: str | None = option(None, "TOML file of named keys with their limits", metavar="FILE")
     allowed_host: tuple[str, ...] = option(
         (),
@@ -166,7 +171,7 @@ class ServerConfig:
         if self.max_connections < 1:
             raise ValueError(f"max_connections is at least 1, not {self.max_connections}.")
         bounds = ("max_choices", "max_logprobs", "max_stop", "max_token_ids", "max_messages", "max_body_size")
-        for name in ("max_waiting", *bounds):
+        for name in ("max_waiting", "max_auth_failures_per_minute", *bounds):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is at least 0, not {getattr(self, name)}.")
 

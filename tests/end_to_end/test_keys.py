@@ -89,6 +89,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     rpc, management = free_port(), free_port()
     flags = ["--api-key-file", str(file), "--log-level", "debug", "--grpc-port", str(rpc)]
     flags += ["--management-port", str(management), "--served-model-name", MODEL, "*"]
+    flags += ["--max-auth-failures-per-minute", "0"]
     with run_server(*flags, environment={"PORTICO_API_KEY": "sk-Canary-environment"}) as server:
         yield Site(server, f"127.0.0.1:{rpc}", f"http://127.0.0.1:{management}")
 
@@ -400,3 +401,41 @@ def test_a_key_that_is_empty_stops_the_start() -> None:
     _, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (1, "portico: error: PORTICO_API_KEY is empty or not a text\n")
     assert "PORTICO_API_KEY" not in os.environ
+
+
+def test_an_address_that_sends_many_wrong_keys_is_told_to_wait(tmp_path: Path) -> None:
+    file = tmp_path / "keys.toml"
+    file.write_text(KEYS, encoding="utf-8")
+    rpc = free_port()
+    flags = ["--api-key-file", str(file), "--grpc-port", str(rpc), "--max-auth-failures-per-minute", "5"]
+    with run_server("--engine", "scripted", *flags) as server:
+        site = Site(server, f"127.0.0.1:{rpc}", "")
+        models = f"{server.base_url}/models"
+        wrong = [httpx.get(models, headers={"x-api-key": f"wrong-{number}"}) for number in range(7)]
+        assert [each.status_code for each in wrong] == [401] * 5 + [429] * 2
+        assert wrong[-1].json()["error"]["code"] == "rate_limit_exceeded"
+        assert "it may send 5 of them per minute" in wrong[-1].text
+        # A header that anybody can write makes no other address.
+        forwarded = {"X-Forwarded-For": "192.0.2.7", "Forwarded": "for=192.0.2.8", "X-Real-IP": "192.0.2.9"}
+        others = [
+            httpx.post(f"{server.address}{path}", json={}, headers=forwarded)
+            for path in ("/v1/messages", "/generate", "/v2/models/m/infer", "/nowhere", "/v1/chat/completions")
+        ]
+        others.append(httpx.get(f"{server.address}/metrics", headers=forwarded))
+        for answer in [*wrong[5:], *others]:
+            assert (answer.status_code, 1 <= int(answer.headers["Retry-After"]) <= 12) == (429, True), answer.text
+        with tritonclient.grpc.InferenceServerClient(site.grpc_address) as client:
+            with pytest.raises(InferenceServerException) as refused:
+                client.get_server_metadata(headers={"authorization": "Bearer wrong"})
+            assert refused.value.status() == "StatusCode.RESOURCE_EXHAUSTED"
+            assert client.get_server_metadata(headers={"authorization": f"Bearer {ALICE}"}).name
+        with pytest.raises(anthropic.RateLimitError):
+            anthropic.Anthropic(base_url=server.address, api_key="wrong", max_retries=0).models.list()
+        # The right key is let in from there.
+        assert site.get("/v1/models", ALICE).status_code == 200
+        assert httpx.get(f"{server.address}/health").status_code == 200
+        page = site.get("/metrics", CAROL).text
+        lines = [each for each in page.splitlines() if each.startswith("portico_requests_refused_total{")]
+        refusals = [float(each.split()[-1]) for each in lines if 'reason="TooManyWrongKeys"' in each]
+        # One of gRPC and Anthropic's client each besides.
+        assert sum(refusals) == 2 + len(others) + 2

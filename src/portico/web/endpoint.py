@@ -35,7 +35,7 @@ from portico.core.request import DetokenizeRequest, GenerationRequest, TokenizeR
 from portico.core.tenant import Tenant
 from portico.core.tokens import Tokenized
 from portico.web.body import ClientLeft, read_body, wait_until_client_leaves
-from portico.web.guard import Access, Guard
+from portico.web.guard import Access, Guard, client_address
 from portico.web.identity import Identity, identify
 from portico.web.media_type import check_media_type
 from portico.web.routing import Candidate, SharedPath, UnclaimedBody, find_dialect
@@ -111,7 +111,7 @@ class Endpoint:
         refuse: Callable[[PorticoError], Reply] = dialect.refuse
         record = new_record(identity, dialect.name, self._path.path)
         try:
-            tenant = self._context.guard.admit(scope["headers"], self._path.access(method))
+            tenant = self._context.guard.admit(scope["headers"], self._path.access(method), client_address(scope))
             record.tenant = tenant.name
             if method not in self._path.candidates:
                 raise MethodNotAllowed(method, scope["path"], self._path.methods)
@@ -249,7 +249,7 @@ class NotFound:
         error: PorticoError = UnknownRoute(scope["method"], scope["path"])
         try:
             # Whoever has no key learns nothing of which paths there are.
-            record.tenant = self._context.guard.admit(scope["headers"], Access.KEY).name
+            record.tenant = self._context.guard.admit(scope["headers"], Access.KEY, client_address(scope)).name
         except PorticoError as refusal:
             error = refusal
         record.fail(error)

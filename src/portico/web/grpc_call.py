@@ -9,6 +9,7 @@ import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, contextmanager, suppress
 from typing import Any
+from urllib.parse import unquote
 
 import grpc
 
@@ -171,7 +172,7 @@ class Caller:
             await conversation.write(encoder.fail(cause) if encoder else [operation.refuse(raw, cause)])
 
     def _admit(self, call: Any, record: RequestRecord) -> Tenant:
-        tenant = self._context.guard.admit(read_metadata(call), self._access)
+        tenant = self._context.guard.admit(read_metadata(call), self._access, _address(call))
         record.tenant = tenant.name
         return tenant
 
@@ -246,10 +247,16 @@ class UnknownProcedures(grpc.GenericRpcHandler):  # type: ignore[misc]
 
     async def _refuse(self, bodies: AsyncIterator[bytes], call: Any) -> None:
         try:
-            self._context.guard.admit(read_metadata(call), Access.KEY)
+            self._context.guard.admit(read_metadata(call), Access.KEY, _address(call))
         except PorticoError as error:
             await _abort(call, self._dialect.refuse(error))
         await call.abort(grpc.StatusCode.UNIMPLEMENTED, "There is no such procedure.")
+
+
+def _address(call: Any) -> str:
+    """The other end of a call's connection, which gRPC writes as `ipv4:127.0.0.1:80` and `ipv6:%5B::1%5D:80`."""
+    _, _, peer = unquote(call.peer()).partition(":")
+    return peer.rpartition(":")[0].strip("[]")
 
 
 def read_metadata(call: Any) -> Iterator[tuple[bytes, bytes]]:

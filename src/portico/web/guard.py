@@ -6,9 +6,12 @@ import enum
 import ipaddress
 from collections.abc import Collection, Iterable
 
+from starlette.types import Scope
+
 from portico.core.errors import Forbidden, Unauthorized
 from portico.core.tenant import ANONYMOUS, Tenant
 from portico.service.keyring import Keyring
+from portico.web.wrong_keys import WrongKeys
 
 _BEARER, _BARE = b"authorization", b"x-api-key"
 
@@ -26,11 +29,18 @@ class Guard:
 
     With `hosts` a request must call the server by one of these names, by a loopback address, or by a name without a
     dot. So a browser is kept from what a page asks of its own name, which was made to point to this machine (DNS
-    rebinding).
+    rebinding). With `wrong_keys` an address that sends many requests without a right key is told to wait; a right key
+    is let in from there all the same.
     """
 
-    def __init__(self, keyring: Keyring | None = None, hosts: Collection[str] | None = None) -> None:
+    def __init__(
+        self,
+        keyring: Keyring | None = None,
+        hosts: Collection[str] | None = None,
+        wrong_keys: WrongKeys | None = None,
+    ) -> None:
         self._keyring = keyring
+        self._wrong_keys = wrong_keys
         self._hosts = None if hosts is None else frozenset(host.lower() for host in hosts)
 
     @property
@@ -38,11 +48,12 @@ class Guard:
         """The names of those who have keys; none where everybody is let in."""
         return () if self._keyring is None else self._keyring.names
 
-    def admit(self, headers: Iterable[tuple[bytes, bytes]], access: Access) -> Tenant:
-        """Whose request it is; `headers` have lower-case names.
+    def admit(self, headers: Iterable[tuple[bytes, bytes]], access: Access, address: str = "") -> Tenant:
+        """Whose request it is; `headers` have lower-case names, `address` is the other end of the connection.
 
         Raises:
             Unauthorized: a key is needed, and there is none or not a right one.
+            TooManyWrongKeys: the same, and too many such requests came from the address.
             Forbidden: the key is not an operator's, or the server is called by a name that is not its own.
         """
         headers = tuple(headers)
@@ -52,11 +63,20 @@ class Guard:
                     self._check_host(value.decode("latin-1"))
         if self._keyring is None or access is Access.OPEN:
             return ANONYMOUS
-        tenant = self._keyring.find(_find_key(headers))
-        if tenant is None:
-            raise Unauthorized(is_missing=False)
+        try:
+            tenant = self._find_tenant(self._keyring, headers)
+        except Unauthorized:
+            if self._wrong_keys is not None:
+                self._wrong_keys.count(address)
+            raise
         if access is Access.OPERATOR and not tenant.is_operator:
             raise Forbidden(f"The key `{tenant.name}` is not an operator's.")
+        return tenant
+
+    def _find_tenant(self, keyring: Keyring, headers: Iterable[tuple[bytes, bytes]]) -> Tenant:
+        tenant = keyring.find(_find_key(headers))
+        if tenant is None:
+            raise Unauthorized(is_missing=False)
         return tenant
 
     def _check_host(self, value: str) -> None:
@@ -75,6 +95,12 @@ def is_loopback(address: str) -> bool:
         return ipaddress.ip_address(address).is_loopback
     except ValueError:
         return False
+
+
+def client_address(scope: Scope) -> str:
+    """The other end of a connection: no header is believed, which any client could write. Empty if it has none."""
+    client = scope.get("client")
+    return client[0] if client else ""
 
 
 def _find_key(headers: Iterable[tuple[bytes, bytes]]) -> bytes:

@@ -38,6 +38,7 @@ from portico.core.errors import (
 from portico.core.form import JSON
 from portico.web.guard import Access
 from portico.web.routing import Candidate, SharedPath, find_dialect
+from portico.web.wrong_keys import TooManyWrongKeys
 
 _PARAMETER = re.compile(r"{(\w+)(?::path)?}")
 _SECURITY = {
@@ -182,7 +183,7 @@ def _security(needs_key: bool) -> list[dict[str, list[str]]]:
 
 
 def _everywhere(needs_key: bool) -> tuple[PorticoError, ...]:
-    return (*_EVERYWHERE, Unauthorized(is_missing=True)) if needs_key else _EVERYWHERE
+    return (*_EVERYWHERE, Unauthorized(is_missing=True), TooManyWrongKeys(1, 60)) if needs_key else _EVERYWHERE
 
 
 def _reachable(candidates: Iterable[Candidate]) -> Iterator[Candidate]:

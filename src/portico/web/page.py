@@ -9,7 +9,7 @@ from starlette.types import Receive, Scope, Send
 from portico.core.dialect import Reply
 from portico.core.errors import MethodNotAllowed, PorticoError
 from portico.web.endpoint import Context, new_record
-from portico.web.guard import Access
+from portico.web.guard import Access, client_address
 from portico.web.identity import identify
 from portico.web.sender import Sender
 
@@ -32,7 +32,7 @@ class PageEndpoint:
         sender = Sender(scope, send, identity.headers)
         dialect = self._context.dialects[0]
         try:
-            self._context.guard.admit(scope["headers"], self._access)
+            self._context.guard.admit(scope["headers"], self._access, client_address(scope))
             if scope["method"] not in ("GET", "HEAD"):
                 raise MethodNotAllowed(scope["method"], self._path, ("GET",))
         except PorticoError as error:

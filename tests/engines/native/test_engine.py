@@ -167,7 +167,8 @@ async def test_loading_that_gets_on_may_take_longer_than_the_limit(
 def _load_slowly(connection: socket.socket, path: Path, config: NativeConfig) -> None:
     from portico.engines.native import startup, worker
 
-    load_weights = startup.load_weights
+    looked_up: Any = startup
+    load_weights = looked_up.load_weights
 
     def slowly(checkpoint: Any, dtype: Any, device: Any, on_progress: Callable[[float], None]) -> Any:
         for _ in range(10):
@@ -175,7 +176,7 @@ def _load_slowly(connection: socket.socket, path: Path, config: NativeConfig) ->
             on_progress(0.0)
         return load_weights(checkpoint, dtype, device, on_progress)
 
-    startup.load_weights = slowly
+    looked_up.load_weights = slowly
     worker.run(connection, path, config)
 
 
