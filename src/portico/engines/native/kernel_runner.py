@@ -147,6 +147,13 @@ class KernelRunner:
         """See `ModelRunner`."""
         return self._evaluate_head(hidden[rows])
 
+    def best_ids(self, logits: Tensor) -> list[int]:
+        """See `ModelRunner`."""
+        rows = logits.contiguous()
+        best = torch.empty(len(rows), dtype=torch.int64)
+        self._library.portico_best(self._decoder, rows.data_ptr(), *rows.shape, best.data_ptr())
+        return best.tolist()
+
     def _forward(self, parts: list[tuple[Sequence, int, list[int]]]) -> Tensor:
         """Evaluates tokens of sequences, which begin at a place; [rows, hidden]."""
         token_ids: list[int] = []

@@ -31,3 +31,6 @@ class ModelRunner(Protocol):
 
     def logits(self, hidden: Tensor, rows: list[int]) -> Tensor:
         """Logits [rows, vocab] of some rows of hidden states."""
+
+    def best_ids(self, logits: Tensor) -> list[int]:
+        """The token id with the highest logit of each row [rows, vocab] float32, the first one of equals."""

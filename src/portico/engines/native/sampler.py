@@ -60,11 +60,12 @@ class _Row(NamedTuple):
 
 
 class Sampler:
-    """Samples on the device of the logits."""
+    """Samples on the device of the logits; `best_ids` is that of a `ModelRunner`."""
 
-    def __init__(self, vocab_size: int, device: torch.device) -> None:
+    def __init__(self, vocab_size: int, device: torch.device, best_ids: Callable[[Tensor], list[int]]) -> None:
         self._vocab_size = vocab_size
         self._device = device
+        self._best_ids = best_ids
         self._masks = GrammarMasks(vocab_size)
 
     @torch.inference_mode()
@@ -77,7 +78,7 @@ class Sampler:
             token_ids = self._draw(scores, rows)
         else:
             scores = logits
-            token_ids = warpers.best_ids(logits)
+            token_ids = self._best_ids(logits)
         for row, token_id in zip(rows, token_ids, strict=True):
             if row.state.counts is not None:
                 row.state.counts.add(token_id)
@@ -202,7 +203,7 @@ class Sampler:
         return scores
 
     def _draw(self, scores: Tensor, rows: list[_Row]) -> list[int]:
-        token_ids = warpers.best_ids(scores)
+        token_ids = self._best_ids(scores)
         drawn = [(row.place, row.state.generator) for row in rows if row.state.generator is not None]
         if drawn:
             uniforms = torch.cat(

@@ -64,13 +64,6 @@ def keep_min_p(scores: Tensor, p: Tensor) -> Tensor:
     return scores.masked_fill(probs < p.unsqueeze(1) * probs.max(1, keepdim=True).values, -torch.inf)
 
 
-def best_ids(scores: Tensor) -> list[int]:
-    """The token id with the highest score of each row, the first one of equals."""
-    # On a CPU numpy finds it six times as fast, which for 32 rows of a large vocabulary is milliseconds.
-    best: list[int] = scores.numpy().argmax(1).tolist() if scores.device.type == "cpu" else scores.argmax(1).tolist()
-    return best
-
-
 def draw(scores: Tensor, uniforms: Tensor) -> Tensor:
     """Inverts the cumulative distribution at one uniform number in [0, 1) per row.
 

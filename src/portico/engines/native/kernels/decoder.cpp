@@ -3,7 +3,7 @@
 // The structures are those of `structures.py`; all tensors belong to the caller.
 #include <algorithm>
 #include <cmath>
-#include <memory>
+#include <deque>
 
 #include "attention.h"
 #include "products.h"
@@ -82,19 +82,35 @@ inline void normalise(const float* x, const float* weight, int64_t size, float e
     for (; i < size; ++i) y[i] = x[i] * factor * weight[i];
 }
 
+// The first place of the largest number.
+inline int64_t place_of_best(const float* x, int64_t size) {
+    constexpr int kStep = 4 * kWidth;
+    Vector most[4] = {broadcast(-kInfinity), broadcast(-kInfinity), broadcast(-kInfinity), broadcast(-kInfinity)};
+    int64_t i = 0;
+    for (; i + kStep <= size; i += kStep)
+        for (int v = 0; v < 4; ++v) most[v] = maximum(most[v], load(x + i + v * kWidth));
+    float top = largest(maximum(maximum(most[0], most[1]), maximum(most[2], most[3])));
+    for (; i < size; ++i) top = top > x[i] ? top : x[i];
+    for (i = 0; i + kWidth <= size; i += kWidth)
+        if (const uint32_t places = equal(load(x + i), broadcast(top))) return i + __builtin_ctz(places);
+    for (; i < size; ++i)
+        if (x[i] == top) return i;
+    return 0;
+}
+
 class Decoder {
 public:
     Decoder(const Model& model, int num_threads, int64_t turns)
         : model_(model), shape_{model.block_size, model.num_kv_heads, model.head_dim}, threads_(num_threads, turns) {
         tiles_.resize(num_threads);
         own_.resize(num_threads);
-        phases_ = std::make_unique<Tasks[]>(kPhases);
+        for (int i = 0; i < kPhases; ++i) phases_.emplace_back(num_threads);
     }
 
     void forward(const Batch& batch) {
         plan(batch);
         threads_.run([&](int thread) {
-            for (int64_t i = 0; i < model_.num_layers; ++i) run_layer(batch, model_.layers[i], thread);
+            for (int64_t i = 0; i < model_.num_layers; ++i) run_layer(batch, i, thread);
             const int64_t size = model_.hidden_size;
             for (int64_t row = thread; row < batch.num_rows; row += threads_.count()) {
                 float* x = batch.hidden + row * size;
@@ -110,7 +126,15 @@ public:
         set(0, model_.head);
         threads_.run([&](int thread) {
             const Rows rows = prepared(hidden, model_.hidden_size, nullptr, model_.head, thread);
-            multiply<Use::kStore>(rows, model_.head, phases_[0], logits, model_.head.num_outputs);
+            multiply<Use::kStore>(rows, model_.head, nullptr, phases_[0], logits, model_.head.num_outputs, thread);
+        });
+    }
+
+    // For each row of `logits` [rows, size] the place of the highest, the first one of equals.
+    void find_best(const float* logits, int64_t num_rows, int64_t size, int64_t* best) {
+        phases_[0].reset(num_rows, 1);
+        threads_.run([&](int thread) {
+            phases_[0].take(thread, [&](int64_t row, bool) { best[row] = place_of_best(logits + row * size, size); });
         });
     }
 
@@ -154,8 +178,7 @@ private:
 
     void set(int phase, const Matrix& matrix) {
         const int64_t num_blocks = (num_rows_ + kBlockRows - 1) / kBlockRows;
-        const int64_t num_tasks = matrix.num_panels() * num_blocks;
-        phases_[phase].reset(num_tasks, std::max<int64_t>(1, num_tasks / (threads_.count() * 16)));
+        phases_[phase].reset(matrix.num_panels() * num_blocks, num_blocks);
     }
 
     // The phases up to the end of attention; the layers are alike.
@@ -165,17 +188,19 @@ private:
         set(kOut, layer.attention_out);
     }
 
-    void run_layer(const Batch& batch, const Layer& layer, int thread) {
+    void run_layer(const Batch& batch, int64_t index, int thread) {
+        const Layer& layer = model_.layers[index];
+        const Matrix& later = index + 1 < model_.num_layers ? model_.layers[index + 1].qkv : model_.head;
         const int64_t hidden = model_.hidden_size, width = model_.num_heads * model_.head_dim;
         const int64_t qkv_width = layer.qkv.num_outputs;
         Rows rows = prepared(batch.hidden, hidden, layer.attention_norm, layer.qkv, thread);
-        multiply<Use::kStore>(rows, layer.qkv, phases_[kQkv], qkv_, qkv_width);
+        multiply<Use::kStore>(rows, layer.qkv, &layer.attention_out, phases_[kQkv], qkv_, qkv_width, thread);
         threads_.meet();
         if (!is_single_) {
             for (int64_t i = 0; i < batch.num_segments; ++i) place_rows(batch, layer, batch.segments + 3 * i, i, thread);
             threads_.meet();
         }
-        phases_[kAttend].take([&](int64_t task) {
+        phases_[kAttend].take(thread, [&](int64_t task, bool) {
             const Tile& tile = tiles_of_rows_[task / model_.num_kv_heads];
             const int64_t kv_head = task % model_.num_kv_heads;
             if (is_single_) place(batch, layer, tile.segment, tile.first_row, tile.place, kv_head, kv_head + 1);
@@ -188,14 +213,15 @@ private:
         }
         threads_.meet();
         rows = prepared(attended_, width, nullptr, layer.attention_out, thread);
-        multiply<Use::kAdd>(rows, layer.attention_out, phases_[kOut], batch.hidden, hidden);
+        multiply<Use::kAdd>(rows, layer.attention_out, &layer.gate_up, phases_[kOut], batch.hidden, hidden, thread);
         threads_.meet();
         if (thread == 0) set_attention(layer);
         rows = prepared(batch.hidden, hidden, layer.ffn_norm, layer.gate_up, thread);
-        multiply<Use::kGate>(rows, layer.gate_up, phases_[kGateUp], gated_, model_.ffn_size);
+        multiply<Use::kGate>(rows, layer.gate_up, &layer.down, phases_[kGateUp], gated_, model_.ffn_size,
+                              thread);
         threads_.meet();
         rows = prepared(gated_, model_.ffn_size, nullptr, layer.down, thread);
-        multiply<Use::kAdd>(rows, layer.down, phases_[kDown], batch.hidden, hidden);
+        multiply<Use::kAdd>(rows, layer.down, &later, phases_[kDown], batch.hidden, hidden, thread);
         threads_.meet();
     }
 
@@ -225,18 +251,32 @@ private:
         return {data, row_bytes_, scales};
     }
 
+    // `later` is the matrix that is read after this one, if that is known.
     template <Use kUse>
-    void multiply(const Rows& rows, const Matrix& matrix, Tasks& tasks, float* out, int64_t out_stride) {
+    void multiply(const Rows& rows, const Matrix& matrix, const Matrix* later, Tasks& tasks, float* out,
+                  int64_t out_stride, int thread) {
         const int64_t num_blocks = (num_rows_ + kBlockRows - 1) / kBlockRows;
-        tasks.take([&](int64_t task) {
+        const int64_t size = panel_bytes(matrix.format, matrix.num_inputs);
+        tasks.take(thread, [&](int64_t task, bool is_last) {
             const int64_t panel = task / num_blocks, first = task % num_blocks * kBlockRows;
-            multiply_panel<kUse>(rows, first, std::min(first + kBlockRows, num_rows_), matrix, panel, out, out_stride);
+            Weights weights = {static_cast<const uint8_t*>(matrix.panels) + panel * size, nullptr};
+            weights.next = reinterpret_cast<const char*>(weights.panel) + size;
+            if (is_last && later) weights.next = beginning(*later, thread);
+            multiply_panel<kUse>(rows, first, std::min(first + kBlockRows, num_rows_), matrix, panel, weights, out,
+                                 out_stride);
         });
     }
 
+    // Where a thread's share of a matrix begins.
+    const char* beginning(const Matrix& matrix, int thread) const {
+        return static_cast<const char*>(matrix.panels) +
+               matrix.num_panels() * thread / threads_.count() * panel_bytes(matrix.format, matrix.num_inputs);
+    }
+
     void place_rows(const Batch& batch, const Layer& layer, const int32_t* segment, int64_t index, int thread) {
+        // A block's rows are written by one thread: others would take its cache lines away.
         for (int64_t i = 0; i < segment[1]; ++i)
-            if ((segment[0] + i) % threads_.count() == thread)
+            if ((index + (segment[2] + i) / shape_.block_size) % threads_.count() == thread)
                 place(batch, layer, index, segment[0] + i, segment[2] + i, 0, model_.num_kv_heads);
     }
 
@@ -267,7 +307,14 @@ private:
         if (norm) normalise(x, norm, dim, model_.norm_eps, x);
         if (!batch.cosines) return;
         const float *cosines = batch.cosines + row * dim, *sines = batch.sines + row * dim;
-        for (int64_t i = 0; i < half; ++i) {
+        int64_t i = 0;
+        for (; i + kWidth <= half; i += kWidth) {
+            const Vector a = load(x + i), b = load(x + i + half);
+            store(x + i, add(portico::multiply(a, load(cosines + i)), portico::multiply(b, load(sines + i))));
+            store(x + i + half,
+                  add(portico::multiply(b, load(cosines + i + half)), portico::multiply(a, load(sines + i + half))));
+        }
+        for (; i < half; ++i) {
             const float a = x[i], b = x[i + half];
             x[i] = a * cosines[i] + b * sines[i];
             x[i + half] = b * cosines[i + half] + a * sines[i + half];
@@ -372,7 +419,7 @@ private:
     const Model model_;
     const CacheShape shape_;
     Threads threads_;
-    std::unique_ptr<Tasks[]> phases_;
+    std::deque<Tasks> phases_;
     std::vector<Tile> tiles_of_rows_;
     std::vector<Queries> tiles_;
     std::vector<Own> own_;
@@ -429,6 +476,10 @@ PORTICO_PUBLIC void portico_destroy(void* decoder) { delete static_cast<portico:
 
 PORTICO_PUBLIC void portico_forward(void* decoder, const portico::Batch* batch) {
     static_cast<portico::Decoder*>(decoder)->forward(*batch);
+}
+
+PORTICO_PUBLIC void portico_best(void* decoder, const float* logits, int64_t num_rows, int64_t size, int64_t* best) {
+    static_cast<portico::Decoder*>(decoder)->find_best(logits, num_rows, size, best);
 }
 
 PORTICO_PUBLIC void portico_head(void* decoder, const float* hidden, int64_t num_rows, float* logits) {

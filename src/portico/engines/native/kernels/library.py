@@ -51,6 +51,7 @@ def _with_signatures(library: ctypes.CDLL) -> ctypes.CDLL:
         ("portico_create", c_void_p, (POINTER(Model), c_int64, c_int64)),
         ("portico_destroy", None, (c_void_p,)),
         ("portico_forward", None, (c_void_p, POINTER(Batch))),
+        ("portico_best", None, (c_void_p, c_void_p, c_int64, c_int64, c_void_p)),
         ("portico_head", None, (c_void_p, c_void_p, c_int64, c_void_p)),
     ):
         function = getattr(library, name)

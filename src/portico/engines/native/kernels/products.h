@@ -9,6 +9,7 @@
 //   others: [panels][inputs][kPanel]
 #pragma once
 
+#include <algorithm>
 #include <cstring>
 
 #include "vectors.h"
@@ -188,8 +189,8 @@ struct ReadBfloat16 {
     static Vector read(const uint16_t* p) { return load_brain(p); }
 };
 
-// What a tile asks the memory for while it computes: its share of the next panel, some of it with each step. The
-// processor's own foresight ends with a panel that is read again.
+// What a pass through weights asks the memory for while it computes, some of it with each step: weights that come later.
+// The processor's own foresight ends with what is read again.
 struct Ahead {
     const char* place;
     int64_t stride;
@@ -301,41 +302,47 @@ struct IntegerSums {
     Integers lanes[kPanelVectors];
 };
 
-// For the vectors `first`, `first` + kStep, ... of a panel. More rows than six have registers for every second vector only,
-// and go twice through a panel, which costs less than two tiles that go through all of it.
-template <int kRows, int kStep>
-inline void multiply_bytes(const Rows& x, int64_t row, const int8_t* panel, int64_t num_inputs, Ahead ahead,
-                           const int32_t* corrections, int first, Sums* out) {
+// Adds the products of `num_steps` times four inputs to `sums` [kRows], in the vectors `first`, `first` + kStep, ... of a
+// panel. More rows than six have registers for every second vector only, and go twice through the weights, which costs
+// less than two tiles that go through all of them. Corrections, if there are any, are the sums to begin with.
+template <int kRows, int kStep, int kLines>
+inline void multiply_bytes(const uint8_t* x, int64_t stride, const int8_t* panel, int64_t num_steps, Ahead ahead,
+                           const int32_t* corrections, int first, IntegerSums* sums) {
     constexpr int kVectors = kPanelVectors / kStep;
     struct Totals {
         Integers lanes[kVectors];
     };
 #define PORTICO_BEGIN(r)                                                                                           \
-    const uint8_t* row##r = x.data + (row + (r < kRows ? r : 0)) * x.stride;                                       \
     Totals totals##r;                                                                                              \
     for (int v = 0; v < kVectors; ++v)                                                                             \
-        totals##r.lanes[v] = first_sum(corrections + (first + v * kStep) * kWidth);
+        totals##r.lanes[v] = corrections ? first_sum(corrections + (first + v * kStep) * kWidth)                   \
+                                         : sums[r < kRows ? r : 0].lanes[first + v * kStep];
 #define PORTICO_STEP(r)                                                                                            \
     if constexpr (r < kRows) {                                                                                     \
         int32_t four;                                                                                              \
-        std::memcpy(&four, row##r + input, 4);                                                                     \
+        std::memcpy(&four, xs[r / 3] + r % 3 * stride, 4);                                                         \
         const Bytes bytes(four);                                                                                   \
         for (int v = 0; v < kVectors; ++v)                                                                         \
             totals##r.lanes[v] = bytes.add_products(totals##r.lanes[v], weights[v]);                               \
     }
 #define PORTICO_END(r)                                                                                             \
     if constexpr (r < kRows)                                                                                       \
-        for (int v = 0; v < kVectors; ++v) out[r].lanes[first + v * kStep] = as_floats(totals##r.lanes[v]);
+        for (int v = 0; v < kVectors; ++v) sums[r].lanes[first + v * kStep] = totals##r.lanes[v];
 
     PORTICO_EACH(PORTICO_BEGIN)
-    int64_t input = 0;
+    panel += first * 4 * kWidth;
+    const uint8_t* xs[4] = {x, x + 3 * stride, x + 6 * stride, x + 9 * stride};
     do {
+        // The compiler is not to keep an address for each row: it has no registers for them.
+        asm("" : "+r"(stride));
         Integers weights[kVectors];
-        for (int v = 0; v < kVectors; ++v) weights[v] = load_integers(panel + (first + v * kStep) * 4 * kWidth);
-        ahead.fetch<2>(input / 4);
+        for (int v = 0; v < kVectors; ++v) weights[v] = load_integers(panel + v * kStep * 4 * kWidth);
+        ahead.fetch<kLines>(0);
+        ahead.place += ahead.stride;
         PORTICO_EACH(PORTICO_STEP)
         panel += 4 * kPanel;
-    } while ((input += 4) < num_inputs);
+        for (auto& place : xs) place += 4;
+    } while (--num_steps);
     PORTICO_EACH(PORTICO_END)
 #undef PORTICO_BEGIN
 #undef PORTICO_STEP
@@ -405,49 +412,9 @@ inline Vector sigmoid_linear(Vector x) {
     return divide(x, add(broadcast(1), exponential(subtract(broadcast(0), x))));
 }
 
+// Puts what came of a tile where it belongs.
 template <int kRows, Use kUse>
-void multiply_tile(const Rows& x, int64_t row, const Matrix& matrix, int64_t panel, int64_t tile, int64_t num_tiles,
-                   float* out, int64_t out_stride) {
-    Sums sums[kRows];
-    const uint8_t* begin =
-        static_cast<const uint8_t*>(matrix.panels) + panel * panel_bytes(matrix.format, matrix.num_inputs);
-    const int64_t first = panel * kPanel, size = panel_bytes(matrix.format, matrix.num_inputs);
-    const int64_t num_steps = matrix.format == kInt4   ? matrix.num_inputs / kGroup
-                              : matrix.format == kInt8 ? (matrix.num_inputs + 3) / 4
-                                                       : matrix.num_inputs;
-    // Twice through a panel are two shares.
-    constexpr int kStep = kRows > kTileRows ? 2 : 1;
-    const int64_t share = size / (num_tiles * kStep), stride = share / num_steps;
-    const char* next = reinterpret_cast<const char*>(begin) + size;
-    const Ahead ahead = {next + tile * share, stride};
-    if (kRows > kTileRows || matrix.format == kInt8) {
-        for (int i = 0; i < kStep; ++i)
-            multiply_bytes<kRows, kStep>(x, row, reinterpret_cast<const int8_t*>(begin), matrix.num_inputs,
-                                         {next + (tile * kStep + i) * share, stride},
-                                         matrix.corrections + first, i, sums);
-        for (int r = 0; r < kRows; ++r)
-            for (int v = 0; v < kPanelVectors; ++v)
-                sums[r].lanes[v] = multiply(multiply(sums[r].lanes[v], load(matrix.scales + first + v * kWidth)),
-                                            broadcast(x.scales[row + r]));
-    } else if constexpr (kRows <= kTileRows) {
-        const uint16_t* numbers = reinterpret_cast<const uint16_t*>(begin);
-        switch (matrix.format) {
-            case kInt4:
-                multiply_nibbles<kRows>(x, row, begin, matrix.num_inputs, ahead, sums);
-                for (int r = 0; r < kRows; ++r)
-                    for (auto& lane : sums[r].lanes) lane = multiply(lane, broadcast(x.scales[row + r]));
-                break;
-            case kFloat32:
-                multiply_floats<kRows, ReadFloat32>(x, row, reinterpret_cast<const float*>(begin), matrix.num_inputs,
-                                                    ahead, sums);
-                break;
-            case kFloat16:
-                multiply_floats<kRows, ReadFloat16>(x, row, numbers, matrix.num_inputs, ahead, sums);
-                break;
-            default:
-                multiply_floats<kRows, ReadBfloat16>(x, row, numbers, matrix.num_inputs, ahead, sums);
-        }
-    }
+void put_tile(const Sums* sums, int64_t row, const Matrix& matrix, int64_t panel, float* out, int64_t out_stride) {
     for (int r = 0; r < kRows; ++r) {
         if constexpr (kUse == Use::kGate) {
             const int64_t channel = panel * (kPanel / 2);
@@ -457,7 +424,7 @@ void multiply_tile(const Rows& x, int64_t row, const Matrix& matrix, int64_t pan
                     matrix.num_outputs / 2 - channel - v * kWidth);
         } else {
             for (int v = 0; v < kPanelVectors; ++v) {
-                const int64_t output = first + v * kWidth, room = matrix.num_outputs - output;
+                const int64_t output = panel * kPanel + v * kWidth, room = matrix.num_outputs - output;
                 if (room <= 0) break;
                 float* to = out + (row + r) * out_stride + output;
                 Vector y = sums[r].lanes[v];
@@ -477,38 +444,122 @@ void multiply_tile(const Rows& x, int64_t row, const Matrix& matrix, int64_t pan
     }
 }
 
-// Rows `first` to below `last` with one panel.
-template <Use kUse>
-void multiply_panel(const Rows& x, int64_t first, int64_t last, const Matrix& matrix, int64_t panel, float* out,
-                    int64_t out_stride) {
-    int most = matrix.format == kInt4 ? kNibbleTileRows : matrix.format == kInt8 ? kByteTileRows : kTileRows;
-    // One high tile is faster than two low ones; of many tiles the low ones are.
-    if (last - first > most && last - first <= kHighTileRows && matrix.format == kInt8) most = kHighTileRows;
-    const int64_t num_tiles = (last - first + most - 1) / most;
+// One high tile of bytes is faster than two low ones; of many tiles the low ones are.
+inline int64_t num_byte_tiles(int64_t num_rows) {
+    return num_rows <= kHighTileRows ? 1 : (num_rows + kByteTileRows - 1) / kByteTileRows;
+}
+
+// Calls work.operator()<rows>(row, tile) for tiles of at most `most` rows of about the same size: one of six rows and one
+// of a single row would take longer than four and three.
+template <class Work>
+void each_tile(int64_t first, int64_t last, int64_t num_tiles, const Work& work) {
     for (int64_t row = first, tile = 0; row < last; ++tile) {
-        // Tiles of about the same size: one of six rows and one of a single row would take longer than four and three.
         const int64_t num_left = num_tiles - tile, size = (last - row + num_left - 1) / num_left;
-        const auto multiply = [&]<int kRows>() {
-            multiply_tile<kRows, kUse>(x, row, matrix, panel, tile, num_tiles, out, out_stride);
-        };
         switch (size) {
-            case 1: multiply.template operator()<1>(); break;
-            case 2: multiply.template operator()<2>(); break;
-            case 3: multiply.template operator()<3>(); break;
-            case 4: multiply.template operator()<4>(); break;
-            case 5: multiply.template operator()<5>(); break;
-            case 6: multiply.template operator()<6>(); break;
+            case 1: work.template operator()<1>(row, tile); break;
+            case 2: work.template operator()<2>(row, tile); break;
+            case 3: work.template operator()<3>(row, tile); break;
+            case 4: work.template operator()<4>(row, tile); break;
+            case 5: work.template operator()<5>(row, tile); break;
+            case 6: work.template operator()<6>(row, tile); break;
 #if defined(__AVX512F__)
-            case 7: multiply.template operator()<7>(); break;
-            case 8: multiply.template operator()<8>(); break;
-            case 9: multiply.template operator()<9>(); break;
-            case 10: multiply.template operator()<10>(); break;
-            case 11: multiply.template operator()<11>(); break;
-            case 12: multiply.template operator()<12>(); break;
+            case 7: work.template operator()<7>(row, tile); break;
+            case 8: work.template operator()<8>(row, tile); break;
+            case 9: work.template operator()<9>(row, tile); break;
+            case 10: work.template operator()<10>(row, tile); break;
+            case 11: work.template operator()<11>(row, tile); break;
+            case 12: work.template operator()<12>(row, tile); break;
 #endif
         }
         row += size;
     }
+}
+
+// Where weights of a panel lie, and those that the thread will read next, which may be another matrix's.
+struct Weights {
+    const uint8_t* panel;
+    const char* next;
+};
+
+// Inputs whose weights some rows go through before the next ones, so that they are read again from the nearest cache. Of
+// more rows there is enough to compute meanwhile.
+constexpr int64_t kInputsAtOnce = 512;
+constexpr int64_t kSomeRows = 48;
+
+// Rows `first` to below `last` of bytes with one panel.
+template <Use kUse>
+void multiply_panel_of_bytes(const Rows& x, int64_t first, int64_t last, const Matrix& matrix, int64_t panel,
+                             Weights weights, float* out, int64_t out_stride) {
+    IntegerSums totals[kBlockRows];
+    const int64_t num_inputs = round_up(matrix.num_inputs, 4), num_rows = last - first;
+    const int64_t num_tiles = num_byte_tiles(num_rows);
+    const int64_t num_passes = num_tiles == 1 && num_rows > kTileRows ? 2 : num_tiles;
+    const int64_t at_once = num_rows <= kSomeRows ? kInputsAtOnce : num_inputs;
+    for (int64_t begin = 0; begin < num_inputs; begin += at_once) {
+        const int64_t num_steps = std::min(at_once, num_inputs - begin) / 4;
+        const int8_t* panel_part = reinterpret_cast<const int8_t*>(weights.panel) + begin * kPanel;
+        const int32_t* corrections = begin ? nullptr : matrix.corrections + panel * kPanel;
+        // Each pass asks for its share of the weights that come later.
+        const int64_t share = num_steps * 4 * kPanel / num_passes;
+        each_tile(first, last, num_tiles, [&]<int kRows>(int64_t row, int64_t tile) {
+            constexpr int kStep = kRows > kTileRows ? 2 : 1;
+            IntegerSums* sums = totals + (row - first);
+            const auto pass = [&]<int kLines>(int vector) {
+                const Ahead ahead = {weights.next + begin * kPanel + (tile * kStep + vector) * share, share / num_steps};
+                multiply_bytes<kRows, kStep, kLines>(x.data + row * x.stride + begin, x.stride, panel_part, num_steps,
+                                                     ahead, corrections, vector, sums);
+            };
+            for (int vector = 0; vector < kStep; ++vector)
+                if (num_passes >= kPanelVectors) pass.template operator()<1>(vector);
+                else if (num_passes > 1) pass.template operator()<2>(vector);
+                else pass.template operator()<kPanelVectors>(vector);
+            if (begin + at_once < num_inputs) return;
+            Sums found[kRows];
+            for (int r = 0; r < kRows; ++r)
+                for (int v = 0; v < kPanelVectors; ++v)
+                    found[r].lanes[v] = multiply(multiply(as_floats(sums[r].lanes[v]),
+                                                          load(matrix.scales + panel * kPanel + v * kWidth)),
+                                                 broadcast(x.scales[row + r]));
+            put_tile<kRows, kUse>(found, row, matrix, panel, out, out_stride);
+        });
+    }
+}
+
+// Rows `first` to below `last` with one panel.
+template <Use kUse>
+void multiply_panel(const Rows& x, int64_t first, int64_t last, const Matrix& matrix, int64_t panel, Weights weights,
+                    float* out, int64_t out_stride) {
+    if (matrix.format == kInt8)
+        return multiply_panel_of_bytes<kUse>(x, first, last, matrix, panel, weights, out, out_stride);
+    const int64_t most = matrix.format == kInt4 ? kNibbleTileRows : kTileRows;
+    const int64_t num_tiles = (last - first + most - 1) / most;
+    const int64_t num_steps = matrix.format == kInt4 ? matrix.num_inputs / kGroup : matrix.num_inputs;
+    const int64_t share = panel_bytes(matrix.format, matrix.num_inputs) / num_tiles;
+    const auto tile_of = [&]<int kRows>(int64_t row, int64_t tile) {
+        if constexpr (kRows <= kTileRows) {
+            Sums sums[kRows];
+            const Ahead ahead = {weights.next + tile * share, share / num_steps};
+            const uint16_t* numbers = reinterpret_cast<const uint16_t*>(weights.panel);
+            switch (matrix.format) {
+                case kInt4:
+                    multiply_nibbles<kRows>(x, row, weights.panel, matrix.num_inputs, ahead, sums);
+                    for (int r = 0; r < kRows; ++r)
+                        for (auto& lane : sums[r].lanes) lane = multiply(lane, broadcast(x.scales[row + r]));
+                    break;
+                case kFloat32:
+                    multiply_floats<kRows, ReadFloat32>(x, row, reinterpret_cast<const float*>(weights.panel),
+                                                        matrix.num_inputs, ahead, sums);
+                    break;
+                case kFloat16:
+                    multiply_floats<kRows, ReadFloat16>(x, row, numbers, matrix.num_inputs, ahead, sums);
+                    break;
+                default:
+                    multiply_floats<kRows, ReadBfloat16>(x, row, numbers, matrix.num_inputs, ahead, sums);
+            }
+            put_tile<kRows, kUse>(sums, row, matrix, panel, out, out_stride);
+        }
+    };
+    each_tile(first, last, num_tiles, tile_of);
 }
 
 }  // namespace portico

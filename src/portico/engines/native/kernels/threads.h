@@ -90,29 +90,55 @@ private:
     alignas(64) std::atomic<int> arrived_{0};
 };
 
-// Hands out numbers from 0 to below `end`, some at a time, to the threads that ask.
+// The tasks of a phase: each thread has a share of neighbouring numbers, goes through it from its beginning, and takes
+// what is left of the others' shares from their ends.
 class Tasks {
 public:
+    explicit Tasks(int num_threads) : shares_(num_threads) {}
+
+    // Lays out numbers from 0 to below `end`; shares begin at multiples of `step`.
     void reset(int64_t end, int64_t step) {
-        end_ = end;
-        step_ = step;
-        next_.store(0, std::memory_order_relaxed);
+        const int64_t count = static_cast<int64_t>(shares_.size()), num_steps = end / step;
+        for (int64_t i = 0; i < count; ++i)
+            shares_[i].left.store(pair(num_steps * i / count * step, num_steps * (i + 1) / count * step),
+                                  std::memory_order_relaxed);
     }
 
+    // Calls work(task, is_last) for tasks, of which the last of the thread's own share is told.
     template <class Work>
-    void take(const Work& work) {
-        while (true) {
-            const int64_t first = next_.fetch_add(step_, std::memory_order_relaxed);
-            if (first >= end_) return;
-            const int64_t last = first + step_ < end_ ? first + step_ : end_;
-            for (int64_t task = first; task < last; ++task) work(task);
-        }
+    void take(int thread, const Work& work) {
+        const int count = static_cast<int>(shares_.size());
+        for (int64_t task, last; (task = shares_[thread].first(last)) >= 0;) work(task, task + 1 == last);
+        for (int i = 1; i < count; ++i)
+            for (int64_t task; (task = shares_[(thread + i) % count].last()) >= 0;) work(task, true);
     }
 
 private:
-    alignas(64) std::atomic<int64_t> next_{0};
-    int64_t end_ = 0;
-    int64_t step_ = 1;
+    static uint64_t pair(uint64_t first, uint64_t end) { return first << 32 | end; }
+
+    struct alignas(64) Share {
+        std::atomic<uint64_t> left{0};
+
+        int64_t first(int64_t& end) {
+            uint64_t now = left.load(std::memory_order_relaxed);
+            while (now >> 32 < (now & UINT32_MAX))
+                if (left.compare_exchange_weak(now, now + (uint64_t{1} << 32), std::memory_order_relaxed)) {
+                    end = static_cast<int64_t>(now & UINT32_MAX);
+                    return static_cast<int64_t>(now >> 32);
+                }
+            return -1;
+        }
+
+        int64_t last() {
+            uint64_t now = left.load(std::memory_order_relaxed);
+            while (now >> 32 < (now & UINT32_MAX))
+                if (left.compare_exchange_weak(now, now - 1, std::memory_order_relaxed))
+                    return static_cast<int64_t>(now & UINT32_MAX) - 1;
+            return -1;
+        }
+    };
+
+    std::vector<Share> shares_;
 };
 
 }  // namespace portico
