@@ -19,6 +19,7 @@ from transformers import (
 
 from portico.core.request import Watermark
 from portico.engines.native import warpers
+from portico.engines.native.drawing import TorchDrawing
 from portico.engines.native.sampler import Sampler
 from portico.engines.native.sequence import Job, Sequence
 from portico.engines.native.watermark import green_ids
@@ -26,10 +27,6 @@ from tests.engines.native.jobs import job, sampling
 
 VOCAB_SIZE = 3000
 CPU = torch.device("cpu")
-
-
-def best_ids(scores: Tensor) -> list[int]:
-    return [int(row.argmax()) for row in scores]
 
 
 def random_scores(num_rows: int, seed: int = 0, scale: float = 3.0) -> Tensor:
@@ -78,7 +75,7 @@ def test_rows_have_their_own_values() -> None:
 
 def penalised(scores: Tensor, each: Sequence) -> Tensor:
     """[vocab] the scores that a greedy sequence is drawn from, by its processed log-probabilities."""
-    sampler = Sampler(VOCAB_SIZE, CPU, best_ids)
+    sampler = Sampler(VOCAB_SIZE, CPU, TorchDrawing())
     [draw] = sampler.sample(scores, [each])
     assert draw.logprobs is not None
     row = torch.full((VOCAB_SIZE,), -torch.inf)
@@ -99,7 +96,7 @@ def test_repetition_penalty_covers_the_prompt() -> None:
 
 
 def test_presence_and_frequency_penalties_cover_the_output() -> None:
-    sampler = Sampler(VOCAB_SIZE, CPU, best_ids)
+    sampler = Sampler(VOCAB_SIZE, CPU, TorchDrawing())
     asked = sampling(presence_penalty=0.5, frequency_penalty=0.25, logit_bias=((9, 100.0),))
     each = sequence((9, 9, 8), sampling=asked, max_tokens=9, **PROCESSED)
     for _ in range(2):
@@ -139,7 +136,7 @@ def test_steps_run_in_order() -> None:
 
 
 def test_min_tokens_forbids_stop_tokens_even_with_a_bias() -> None:
-    sampler = Sampler(VOCAB_SIZE, CPU, best_ids)
+    sampler = Sampler(VOCAB_SIZE, CPU, TorchDrawing())
     asked = sampling(logit_bias=((42, 1000.0),))
     each = sequence(sampling=asked, min_tokens=1, stop_token_ids=frozenset({42}))
     [first] = sampler.sample(random_scores(1), [each])
@@ -152,7 +149,7 @@ def test_min_tokens_forbids_stop_tokens_even_with_a_bias() -> None:
 def test_raw_logprobs_are_the_models_own() -> None:
     scores = random_scores(1)
     asked = sampling(temperature=0.5, top_k=3, logit_bias=((0, 50.0),), seed=3)
-    [draw] = Sampler(VOCAB_SIZE, CPU, best_ids).sample(scores, [sequence(sampling=asked, logprobs=2)])
+    [draw] = Sampler(VOCAB_SIZE, CPU, TorchDrawing()).sample(scores, [sequence(sampling=asked, logprobs=2)])
     assert draw.token_id == 0
     expected = scores.log_softmax(1)[0]
     assert draw.logprobs is not None
@@ -187,7 +184,7 @@ def drawn(groups: list[list[int]]) -> dict[int, list[int]]:
     """Ten tokens of each setting of MIXED, the settings of a group in one batch."""
     found: dict[int, list[int]] = {}
     for group in groups:
-        sampler = Sampler(VOCAB_SIZE, CPU, best_ids)
+        sampler = Sampler(VOCAB_SIZE, CPU, TorchDrawing())
         sequences = [sequence(sampling=MIXED[number], max_tokens=20) for number in group]
         for step in range(10):
             scores = torch.stack([random_scores(1, seed=100 * number + step)[0] for number in group])
@@ -205,7 +202,7 @@ def test_a_sequence_draws_the_same_alone_and_among_others() -> None:
 def test_seeds_differ() -> None:
     scores = random_scores(1)
     sequences = [sequence(sampling=sampling(temperature=2.0, seed=seed)) for seed in range(20)]
-    draws = Sampler(VOCAB_SIZE, CPU, best_ids).sample(scores.expand(20, -1), sequences)
+    draws = Sampler(VOCAB_SIZE, CPU, TorchDrawing()).sample(scores.expand(20, -1), sequences)
     assert len({draw.token_id for draw in draws}) > 10
 
 
@@ -214,7 +211,7 @@ def test_watermark_can_be_detected() -> None:
 
     def z_score(watermark: Watermark | None) -> float:
         mark = Watermark(0.5, 2.0, 15485863)
-        sampler = Sampler(VOCAB_SIZE, CPU, best_ids)
+        sampler = Sampler(VOCAB_SIZE, CPU, TorchDrawing())
         each = sequence(sampling=sampling(temperature=1.0, watermark=watermark, seed=11), max_tokens=300)
         num_green = 0
         for step in range(200):
@@ -237,7 +234,7 @@ def test_green_ids_are_tgis() -> None:
 def test_only_allowed_tokens_are_drawn() -> None:
     asked = sampling(temperature=5.0, allowed_token_ids=(4, 8, 15), logit_bias=((16, 100.0),), seed=1)
     each = sequence(sampling=asked, max_tokens=99)
-    sampler = Sampler(VOCAB_SIZE, CPU, best_ids)
+    sampler = Sampler(VOCAB_SIZE, CPU, TorchDrawing())
     drawn_ids = {sampler.sample(random_scores(1, seed=step), [each])[0].token_id for step in range(40)}
     assert drawn_ids == {4, 8, 15}
 
@@ -246,7 +243,7 @@ def test_banned_sequences_are_not_completed() -> None:
     scores = torch.zeros(1, VOCAB_SIZE)
     scores[0, 5], scores[0, 6], scores[0, 7] = 3.0, 2.0, 1.0
     asked = sampling(banned_sequences=((5,), (9, 6), (6, 6, 7)))
-    sampler = Sampler(VOCAB_SIZE, CPU, best_ids)
+    sampler = Sampler(VOCAB_SIZE, CPU, TorchDrawing())
     for output, expected in [((), 6), ((9,), 7), ((6,), 6), ((3, 9), 7), ((6, 6), 6), ((9, 9), 7)]:
         [draw] = sampler.sample(scores, [sequence((9,), output, sampling=asked)])
         assert draw.token_id == expected

@@ -18,6 +18,8 @@ from torch.nn import functional
 
 from portico.engines.native.attention import alibi_slopes
 from portico.engines.native.decoder import DecoderConfig, DecoderWeights, query_scales
+from portico.engines.native.drawing import Drawing
+from portico.engines.native.kernels.drawing import KernelDrawing
 from portico.engines.native.kernels.packing import PackedMatrix
 from portico.engines.native.kernels.structures import INT8, Batch, Layer, Matrix, Model
 from portico.engines.native.memory import give_back_freed_memory
@@ -118,6 +120,7 @@ class KernelRunner:
         self._layers = layers
         self._decoder = library.portico_create(ctypes.byref(model), num_threads, turns)
         weakref.finalize(self, library.portico_destroy, self._decoder)
+        self.drawing: Drawing = KernelDrawing(library, self._decoder)
 
     @torch.inference_mode()
     def prefill(self, chunks: Items[Chunk]) -> Tensor:
@@ -146,13 +149,6 @@ class KernelRunner:
     def logits(self, hidden: Tensor, rows: list[int]) -> Tensor:
         """See `ModelRunner`."""
         return self._evaluate_head(hidden[rows])
-
-    def best_ids(self, logits: Tensor) -> list[int]:
-        """See `ModelRunner`."""
-        rows = logits.contiguous()
-        best = torch.empty(len(rows), dtype=torch.int64)
-        self._library.portico_best(self._decoder, rows.data_ptr(), *rows.shape, best.data_ptr())
-        return best.tolist()
 
     def _forward(self, parts: list[tuple[Sequence, int, list[int]]]) -> Tensor:
         """Evaluates tokens of sequences, which begin at a place; [rows, hidden]."""

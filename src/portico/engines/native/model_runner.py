@@ -7,6 +7,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from portico.engines.native.drawing import Drawing
 from portico.engines.native.scheduler import Chunk, DecodeStep
 
 
@@ -14,9 +15,11 @@ class ModelRunner(Protocol):
     """A loaded model with its KV cache; tensors are on the model's device and valid until the next call.
 
     Attributes:
+        drawing: draws tokens from logits.
         is_exact: what a decode step computes of a token has the same bits as what a prefill computes of it.
     """
 
+    drawing: Drawing
     is_exact: bool
 
     def prefill(self, chunks: Items[Chunk]) -> Tensor:
@@ -31,6 +34,3 @@ class ModelRunner(Protocol):
 
     def logits(self, hidden: Tensor, rows: list[int]) -> Tensor:
         """Logits [rows, vocab] of some rows of hidden states."""
-
-    def best_ids(self, logits: Tensor) -> list[int]:
-        """The token id with the highest logit of each row [rows, vocab] float32, the first one of equals."""

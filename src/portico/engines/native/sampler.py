@@ -7,7 +7,6 @@ sequence draws depends on its own logits and generator alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -17,12 +16,15 @@ from torch import Tensor
 
 from portico.core.engine import TokenLogprobs
 from portico.engines.native import warpers
+from portico.engines.native.drawing import Choice, Drawing, warp
 from portico.engines.native.grammar import Constraint, GrammarMasks
 from portico.engines.native.logprobs import token_logprobs
 from portico.engines.native.restriction import Restriction, is_restricted
 from portico.engines.native.sequence import Sequence
 from portico.engines.native.token_counts import TokenCounts
 from portico.engines.native.watermark import green_ids
+
+_BEST = Choice()
 
 
 class Draw(NamedTuple):
@@ -60,12 +62,12 @@ class _Row(NamedTuple):
 
 
 class Sampler:
-    """Samples on the device of the logits; `best_ids` is that of a `ModelRunner`."""
+    """Samples on the device of the logits."""
 
-    def __init__(self, vocab_size: int, device: torch.device, best_ids: Callable[[Tensor], list[int]]) -> None:
+    def __init__(self, vocab_size: int, device: torch.device, drawing: Drawing) -> None:
         self._vocab_size = vocab_size
         self._device = device
-        self._best_ids = best_ids
+        self._drawing = drawing
         self._masks = GrammarMasks(vocab_size)
 
     @torch.inference_mode()
@@ -73,12 +75,16 @@ class Sampler:
         """Draws one token per row of logits [rows, vocab]; `sequences` has one per row."""
         rows = [_Row(index, each, self._state_of(each)) for index, each in enumerate(sequences)]
         logits = logits.float()
-        if any(_needs_processing(row) for row in rows):
-            scores = self._process(logits, rows)
-            token_ids = self._draw(scores, rows)
-        else:
-            scores = logits
-            token_ids = self._best_ids(logits)
+        scores = self._change(logits, rows) if any(_is_changed(row) for row in rows) else logits
+        choices = [_choice(row) for row in rows]
+        shown = [row.place for row in rows if _shows_warped(row)]
+        if shown:
+            # What is shown to have been chosen from must be what it is chosen from.
+            scores = scores.clone() if scores is logits else scores
+            scores[shown] = warp(scores[shown], [choices[place] for place in shown])
+            for place in shown:
+                choices[place] = Choice(uniform=choices[place].uniform)
+        token_ids = self._drawing.draw(scores, choices)
         for row, token_id in zip(rows, token_ids, strict=True):
             if row.state.counts is not None:
                 row.state.counts.add(token_id)
@@ -127,7 +133,7 @@ class Sampler:
         counts = TokenCounts(request.token_ids, request.max_tokens) if _has_penalties(sequence) else None
         return SamplerState(generator, bias, restriction, stop_ids, counts, constraint)
 
-    def _process(self, logits: Tensor, rows: list[_Row]) -> Tensor:
+    def _change(self, logits: Tensor, rows: list[_Row]) -> Tensor:
         scores = logits.clone()
         for row in rows:
             if row.state.bias is not None:
@@ -142,7 +148,7 @@ class Sampler:
                 scores[row.place, green] += watermark.delta
         self._constrain(scores, logits, rows)
         self._penalise(scores, rows)
-        return self._warp(scores, [row for row in rows if row.state.generator is not None])
+        return scores
 
     def _constrain(self, scores: Tensor, logits: Tensor, rows: list[_Row]) -> None:
         constrained = [(row.place, row.state.constraint) for row in rows if row.state.constraint is not None]
@@ -177,44 +183,6 @@ class Sampler:
             spread([each.frequency_penalty_is_relative for each in samplings]).bool(),
         )
 
-    def _warp(self, scores: Tensor, rows: list[_Row]) -> Tensor:
-        settings = [(row.place, row.sequence.job.request.sampling) for row in rows]
-        temperatures = torch.ones(len(scores), 1)
-        for index, sampling in settings:
-            temperatures[index] = sampling.temperature
-        scores = scores.div_(temperatures.to(self._device))
-        most = self._vocab_size
-        steps: tuple[tuple[Callable[[Tensor, Tensor], Tensor], list[tuple[int, float]]], ...] = (
-            (
-                warpers.keep_top_k,
-                [(index, min(each.top_k, most)) for index, each in settings if each.top_k],
-            ),
-            (warpers.keep_top_p, [(index, each.top_p) for index, each in settings if each.top_p < 1]),
-            (warpers.keep_typical, [(index, each.typical_p) for index, each in settings if each.typical_p < 1]),
-            (warpers.keep_min_p, [(index, each.min_p) for index, each in settings if each.min_p > 0]),
-        )
-        for warp, asked in steps:
-            if len(asked) == len(scores):
-                scores = warp(scores, torch.tensor([value for _, value in asked], device=self._device))
-            elif asked:
-                indices = torch.tensor([index for index, _ in asked], device=self._device)
-                values = torch.tensor([value for _, value in asked], device=self._device)
-                scores[indices] = warp(scores[indices], values)
-        return scores
-
-    def _draw(self, scores: Tensor, rows: list[_Row]) -> list[int]:
-        token_ids = self._best_ids(scores)
-        drawn = [(row.place, row.state.generator) for row in rows if row.state.generator is not None]
-        if drawn:
-            uniforms = torch.cat(
-                [torch.rand(1, generator=generator, dtype=torch.float64) for _, generator in drawn]
-            ).to(self._device)
-            indices = [index for index, _ in drawn]
-            chosen = warpers.draw(scores[torch.tensor(indices, device=self._device)], uniforms).tolist()
-            for index, token_id in zip(indices, chosen, strict=True):
-                token_ids[index] = token_id
-        return token_ids
-
     def _logprobs(
         self, logits: Tensor, scores: Tensor, rows: list[_Row], token_ids: list[int]
     ) -> dict[int, TokenLogprobs]:
@@ -240,14 +208,28 @@ def _has_penalties(sequence: Sequence) -> bool:
     return (sampling.repetition_penalty, sampling.presence_penalty, sampling.frequency_penalty) != (1, 0, 0)
 
 
-def _needs_processing(row: _Row) -> bool:
+def _is_changed(row: _Row) -> bool:
     state = row.state
     return (
-        state.generator is not None
-        or state.bias is not None
+        state.bias is not None
         or state.restriction is not None
         or state.constraint is not None
         or state.counts is not None
         or row.sequence.job.request.sampling.watermark is not None
         or (state.stop_ids is not None and row.sequence.num_output_tokens < row.sequence.job.request.min_tokens)
+    )
+
+
+def _shows_warped(row: _Row) -> bool:
+    request = row.sequence.job.request
+    return request.logprobs is not None and request.processed_logprobs and row.state.generator is not None
+
+
+def _choice(row: _Row) -> Choice:
+    if row.state.generator is None:
+        return _BEST
+    sampling = row.sequence.job.request.sampling
+    uniform = torch.rand(1, generator=row.state.generator, dtype=torch.float64).item()
+    return Choice(
+        sampling.temperature, sampling.top_k, sampling.top_p, sampling.typical_p, sampling.min_p, uniform=uniform
     )

@@ -109,7 +109,7 @@ def build(path: Path, config: NativeConfig, on_progress: Callable[[float], None]
         caches_outputs=runner.is_exact,
         max_drafted=_max_drafted(config, is_exact=runner.is_exact),
     )
-    core = EngineCore(info, scheduler, runner, Sampler(sizes.vocab_size, device, runner.best_ids))
+    core = EngineCore(info, scheduler, runner, Sampler(sizes.vocab_size, device, runner.drawing))
     return core, Ready(
         info,
         scheduler.stats(),

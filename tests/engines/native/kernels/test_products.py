@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from portico.engines.native.kernels.library import load
 from portico.engines.native.kernels.packing import PackedMatrix
 from portico.engines.native.kernels.structures import Model
 from portico.engines.native.quantization import FOUR_BITS, dequantized, empty_matrix, fill, quantized, values_and_scales
@@ -16,14 +15,6 @@ from portico.engines.native.quantization import FOUR_BITS, dequantized, empty_ma
 FORMATS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "int8": torch.int8}
 # [out, in], none of the last ones a multiple of anything that matters.
 SHAPES = [(64, 32), (256, 896), (1, 4), (130, 67), (97, 13)]
-
-
-@pytest.fixture(params=["avx512", "avx2"])
-def library(request: pytest.FixtureRequest) -> ctypes.CDLL:
-    found = load(request.param)
-    if found is None:
-        pytest.skip(f"no {request.param} kernels on this machine")
-    return found
 
 
 class Product:

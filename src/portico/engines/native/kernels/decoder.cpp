@@ -6,6 +6,7 @@
 #include <deque>
 
 #include "attention.h"
+#include "drawing.h"
 #include "products.h"
 #include "threads.h"
 
@@ -82,28 +83,13 @@ inline void normalise(const float* x, const float* weight, int64_t size, float e
     for (; i < size; ++i) y[i] = x[i] * factor * weight[i];
 }
 
-// The first place of the largest number.
-inline int64_t place_of_best(const float* x, int64_t size) {
-    constexpr int kStep = 4 * kWidth;
-    Vector most[4] = {broadcast(-kInfinity), broadcast(-kInfinity), broadcast(-kInfinity), broadcast(-kInfinity)};
-    int64_t i = 0;
-    for (; i + kStep <= size; i += kStep)
-        for (int v = 0; v < 4; ++v) most[v] = maximum(most[v], load(x + i + v * kWidth));
-    float top = largest(maximum(maximum(most[0], most[1]), maximum(most[2], most[3])));
-    for (; i < size; ++i) top = top > x[i] ? top : x[i];
-    for (i = 0; i + kWidth <= size; i += kWidth)
-        if (const uint32_t places = equal(load(x + i), broadcast(top))) return i + __builtin_ctz(places);
-    for (; i < size; ++i)
-        if (x[i] == top) return i;
-    return 0;
-}
-
 class Decoder {
 public:
     Decoder(const Model& model, int num_threads, int64_t turns)
         : model_(model), shape_{model.block_size, model.num_kv_heads, model.head_dim}, threads_(num_threads, turns) {
         tiles_.resize(num_threads);
         own_.resize(num_threads);
+        drawings_.resize(num_threads);
         for (int i = 0; i < kPhases; ++i) phases_.emplace_back(num_threads);
     }
 
@@ -130,11 +116,15 @@ public:
         });
     }
 
-    // For each row of `logits` [rows, size] the place of the highest, the first one of equals.
-    void find_best(const float* logits, int64_t num_rows, int64_t size, int64_t* best) {
+    // Draws a token for each row of `scores` [rows, size].
+    void draw(const float* scores, int64_t num_rows, int64_t size, const Choices& choices, int64_t* token_ids) {
         phases_[0].reset(num_rows, 1);
         threads_.run([&](int thread) {
-            phases_[0].take(thread, [&](int64_t row, bool) { best[row] = place_of_best(logits + row * size, size); });
+            phases_[0].take(thread, [&](int64_t row, bool) {
+                const float* own = scores + row * size;
+                const bool is_greedy = choices.uniforms[row] < 0;
+                token_ids[row] = is_greedy ? place_of_best(own, size) : drawings_[thread].draw(own, size, choices, row);
+            });
         });
     }
 
@@ -423,6 +413,7 @@ private:
     std::vector<Tile> tiles_of_rows_;
     std::vector<Queries> tiles_;
     std::vector<Own> own_;
+    std::vector<Drawing> drawings_;
     bool is_single_ = false;
     int64_t num_rows_ = 0;
     int64_t row_bytes_ = 0;
@@ -478,8 +469,9 @@ PORTICO_PUBLIC void portico_forward(void* decoder, const portico::Batch* batch) 
     static_cast<portico::Decoder*>(decoder)->forward(*batch);
 }
 
-PORTICO_PUBLIC void portico_best(void* decoder, const float* logits, int64_t num_rows, int64_t size, int64_t* best) {
-    static_cast<portico::Decoder*>(decoder)->find_best(logits, num_rows, size, best);
+PORTICO_PUBLIC void portico_draw(void* decoder, const float* scores, int64_t num_rows, int64_t size,
+                                 const portico::Choices* choices, int64_t* token_ids) {
+    static_cast<portico::Decoder*>(decoder)->draw(scores, num_rows, size, *choices, token_ids);
 }
 
 PORTICO_PUBLIC void portico_head(void* decoder, const float* hidden, int64_t num_rows, float* logits) {

@@ -72,3 +72,15 @@ class Batch(ctypes.Structure):
         ("query_scales", c_void_p),
         ("hidden", c_void_p),
     )
+
+
+class Choices(ctypes.Structure):
+    """How rows of scores are drawn."""
+
+    _fields_ = (
+        ("temperatures", c_void_p),
+        ("top_ks", c_void_p),
+        ("top_ps", c_void_p),
+        ("min_ps", c_void_p),
+        ("uniforms", c_void_p),
+    )

@@ -40,6 +40,10 @@ inline Vector load_brain(const uint16_t* p) {
 }
 // A bit for each lane that is equal.
 inline uint32_t equal(Vector a, Vector b) { return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ); }
+// `x` in the lanes where a is at least b, elsewhere zero.
+inline Vector where_at_least(Vector a, Vector b, Vector x) {
+    return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(a, b, _CMP_GE_OQ), x);
+}
 // Rounds to signed bytes; the values are in their range.
 inline void store_bytes(int8_t* p, Vector x) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(x)));
@@ -72,6 +76,9 @@ inline Vector load_half(const uint16_t* p) {
 inline Vector load_brain(const uint16_t* p) {
     const __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
     return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
+}
+inline Vector where_at_least(Vector a, Vector b, Vector x) {
+    return _mm256_and_ps(_mm256_cmp_ps(a, b, _CMP_GE_OQ), x);
 }
 inline uint32_t equal(Vector a, Vector b) { return _mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_EQ_OQ)); }
 inline void store_bytes(int8_t* p, Vector x) {
