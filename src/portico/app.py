@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import resource
 import socket
 import time
@@ -56,6 +57,8 @@ from portico.web.shutdown import Drain, DrainingStopper
 from portico.web.wrong_keys import WrongKeys
 
 EngineConfig = NativeConfig | ScriptedConfig
+
+_logger = logging.getLogger(__name__)
 
 _MODEL_PATH = "/v2/models/{model:path}"
 # Who answers where several dialects have a path that tells them nothing apart.
@@ -180,9 +183,8 @@ async def run(
     template = ChatTemplate.load(checkpoint.path, override, marks_own=literal is not LiteralContent.NONE)
     if literal is not LiteralContent.NONE:
         check_literal_content(tokenizer, template)
-    answer_format = AnswerFormat.choose(
-        config.tool_call_parser, config.reasoning_parser, "" if template is None else template.source
-    )
+    answer_format = AnswerFormat.choose(config.tool_call_parser, config.reasoning_parser, template)
+    _tell_format(answer_format, template)
     defaults = read_sampling_defaults(checkpoint.path) if config.generation_config == "auto" else NO_ADVICE
     if config.max_total_tokens is not None:
         engine_config = replace(engine_config, max_model_len=config.max_total_tokens)
@@ -233,6 +235,16 @@ async def run(
 def _wrong_keys(config: ServerConfig) -> WrongKeys | None:
     number = config.max_auth_failures_per_minute
     return WrongKeys(number) if number else None
+
+
+def _tell_format(answer_format: AnswerFormat, template: ChatTemplate | None) -> None:
+    """Logs how answers are read, and that requests with tools will be refused where their calls could not be."""
+    _logger.info("Markup of answers: %s", answer_format.describe())
+    if answer_format.calls is None and template is not None and template.takes_tools:
+        _logger.warning(
+            "The chat template takes tools, but it is not known how the model writes calls: requests with tools are "
+            "refused unless they force a call. --tool-call-parser names a format."
+        )
 
 
 def _allowed_hosts(config: ServerConfig, listeners: _Listeners, keyring: Keyring | None) -> tuple[str, ...] | None:

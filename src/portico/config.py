@@ -55,6 +55,11 @@ class ServerConfig:
             "mistral",
             "deepseek_v3",
             "deepseek_v31",
+            "granite",
+            "phi4_mini_json",
+            "apriel",
+            "nemotron_json",
+            "functionary",
             "qwen3_xml",
             "llama4_pythonic",
             "none",
@@ -62,9 +67,9 @@ class ServerConfig:
     )
     reasoning_parser: str = option(
         "auto",
-        "how reasoning before an answer is told from it: by <think> and </think>, or not; auto: if the chat template "
-        "knows them",
-        choices=("auto", "think", "none"),
+        "how reasoning before an answer is told from it: by <think> and </think>, by [THINK] and [/THINK] (mistral), "
+        "or not; auto: if the chat template knows them",
+        choices=("auto", "think", "mistral", "none"),
     )
     generation_config: str = option(
         "auto",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -129,6 +130,24 @@ def test_a_template_without_tools(demo_server: RunningServer) -> None:
         client.chat.completions.create(**ASKED, tools=TOOLS)
     answer = client.chat.completions.create(**ASKED, tools=TOOLS, tool_choice="none", max_tokens=3)
     assert answer.choices[0].message.content
+
+
+def test_calls_that_nobody_can_read_are_told_of_at_start(tmp_path: Path) -> None:
+    path = tmp_path / "template.jinja"
+    path.write_text(TEMPLATE.replace("<tool_call>", "<call>").replace("</tool_call>", "</call>"), encoding="utf-8")
+    known = tmp_path / "known.jinja"
+    known.write_text(TEMPLATE, encoding="utf-8")
+    with run_server("--engine", "scripted", "--chat-template", str(path)) as server:
+        log = "".join(server.output)
+        assert "calls of tools none" in log
+        assert "requests with tools are refused" in log
+        refused = httpx.post(f"{server.base_url}/chat/completions", json={**ASKED, "tools": TOOLS})
+        assert (refused.status_code, "--tool-call-parser" in refused.text) == (400, True)
+        assert httpx.post(f"{server.base_url}/chat/completions", json={**ASKED, "max_tokens": 2}).status_code == 200
+    with run_server("--engine", "scripted", "--chat-template", str(known)) as server:
+        log = "".join(server.output)
+        assert "calls of tools hermes" in log
+        assert "refused" not in log
 
 
 @pytest.fixture(scope="module")

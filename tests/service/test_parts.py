@@ -12,12 +12,13 @@ from portico.core.events import Choice, Delta, FinishReason, ToolCall, fold
 from portico.core.request import AS_TEXT, ChatPrompt, GenerationRequest, Message
 from portico.service.generation import GenerationService
 from portico.text.answer_format import AnswerFormat
+from portico.text.reasoning import REASONING_FORMATS
 from portico.text.tool_parsers import FORMATS
 from tests.requests import make_request
 from tests.service.conftest import Bench
 from tests.service.test_generation import answer, collect
 
-FORMAT = AnswerFormat(FORMATS["hermes"], has_reasoning=True)
+FORMAT = AnswerFormat(FORMATS["hermes"], REASONING_FORMATS["think"])
 CALL = '<tool_call>{"name": "f", "arguments": {"a": 1}}</tool_call>'
 MARKUP = replace(AS_TEXT, tool_names=("f",), has_parallel_calls=True, has_reasoning=True)
 
@@ -106,7 +107,7 @@ async def test_a_stop_string_within_arguments_ends_them(bench: Bench) -> None:
 
 async def test_values_have_the_types_of_the_tools_schema(bench: Bench) -> None:
     text = "<tool_call><function=f><parameter=a>1</parameter><parameter=b>1</parameter></function></tool_call>"
-    answer_format = AnswerFormat(FORMATS["qwen3_coder"], has_reasoning=False)
+    answer_format = AnswerFormat(FORMATS["qwen3_coder"], reasoning=None)
     service = await bench.start(text, answer_format=answer_format, template="{{ messages[0].content }}{{ tools }}")
     parameters = {"type": "object", "properties": {"a": {"type": "integer"}, "b": {"type": "string"}}}
     tool = {"type": "function", "function": {"name": "f", "parameters": parameters}}
@@ -126,7 +127,7 @@ async def test_a_template_may_begin_the_reasoning(bench: Bench) -> None:
 async def test_control_tokens_that_are_markup_are_read(bench: Bench) -> None:
     """`<|im_start|>` is the only one at hand: it stands in for `[TOOL_CALLS]`."""
     calls = replace(FORMATS["mistral"], opener="<|im_start|>", markers=("<|im_start|>",))
-    service = await bench.start('<|im_start|>f{"a": 1}', answer_format=AnswerFormat(calls, has_reasoning=False))
+    service = await bench.start('<|im_start|>f{"a": 1}', answer_format=AnswerFormat(calls, reasoning=None))
     choice = await choose(service, ask())
     assert [(call.name, call.arguments) for call in choice.calls] == [("f", '{"a": 1}')]
 

@@ -247,8 +247,7 @@ def test_a_template_of_the_request_is_followed_too() -> None:
     prompt = ChatPrompt((Message("user", "<s>", {}),), True, False, {}, TEMPLATES["chatml"], False)
     text = render_bounded(prompt, {}, marks_own=True)
     assert [text[start:end] for start, end in own_parts(text)] == [
-        "<|im_start|>",
-        "\n",
+        "<|im_start|>user\n",
         "<|im_end|>\n<|im_start|>assistant\n",
     ]
 
@@ -275,3 +274,30 @@ def test_words_that_a_vocabulary_was_given_are_no_markers(loaded: dict[str, Any]
         "</think>",
         "<tool_call>",
     }
+
+
+def test_marks_that_are_made_of_roles(loaded: dict[str, Tokenizer]) -> None:
+    """Of those that every conversation has, and of no other."""
+    source = (
+        "{% for message in messages %}{{ '<|im_' + message.role + '|>' + message.content }}{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>{% endif %}"
+    )
+    template = ChatTemplate(source.replace("message.role", "message.role.replace('user', 'start')"), {}, marks_own=True)
+    check_literal_content(loaded["byte-level"], template)
+    made = ChatTemplate(source, {}, marks_own=True)
+    for role, is_own in (("user", True), ("start", False), ("end", False)):
+        text = made.render(ChatPrompt((Message(role, "x", {}),), False, False, {}, None, False))
+        assert own_parts(text) == (((0, len(text) - 1),) if is_own else ((0, 5), (5 + len(role), len(text) - 1)))
+    text = made.render(ChatPrompt((Message("start", "x", {}),), False, False, {}, None, False))
+    tokenizer = loaded["byte-level"]
+    marker = tokenizer.find_special("<|im_start|>")
+    assert marker in tokenizer.encode(text, False)
+    assert marker not in tokenizer.encode(text, False, own_parts(text))
+
+
+def test_templates_that_write_for_html() -> None:
+    source = "{{ 'Use '|safe + messages[0].content + ' & '|safe + bos_token }}<|im_end|>"
+    prompt = ChatPrompt((Message("user", "<a & b>", {}),), True, False, {}, None, False)
+    texts = [ChatTemplate(source, SPECIAL_TOKENS, marks_own=marks_own).render(prompt) for marks_own in (False, True)]
+    assert texts == ["Use &lt;a &amp; b&gt; & &lt;s&gt;<|im_end|>"] * 2
+    assert own_parts(texts[1]) == ((len(texts[1]) - len("<|im_end|>"), len(texts[1])),)

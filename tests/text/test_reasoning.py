@@ -4,7 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portico.text.reasoning import Reasoning, ReasoningReader, ends_inside
+from portico.text.reasoning import REASONING_FORMATS, Reasoning, ReasoningReader, detect_reasoning
+
+THINK = REASONING_FORMATS["think"]
 
 EXAMPLES = [
     ("<think>\nWell.\n</think>\n\nYes.", False, "Well.", "Yes."),
@@ -20,7 +22,7 @@ EXAMPLES = [
 
 
 def read(is_inside: bool, *pieces: str) -> tuple[str, str]:
-    reader = ReasoningReader(is_inside)
+    reader = ReasoningReader(THINK, is_inside)
     parts = [part for piece in pieces for part in reader.feed(piece)] + reader.flush()
     reasoning = "".join(part.text for part in parts if isinstance(part, Reasoning))
     return reasoning, "".join(part for part in parts if isinstance(part, str))
@@ -38,5 +40,21 @@ def test_pieces_do_not_matter(pieces: list[str], is_inside: bool) -> None:
 
 
 def test_where_a_prompt_ends() -> None:
-    assert ends_inside("<|assistant|>\n<think>\n")
-    assert not ends_inside("<think>\n\n</think>\n\n")
+    assert THINK.ends_inside("<|assistant|>\n<think>\n")
+    assert not THINK.ends_inside("<think>\n\n</think>\n\n")
+
+
+def test_the_marks_of_another_family() -> None:
+    brackets = detect_reasoning("{{ '[THINK]' + block.thinking + '[/THINK]' }}")
+    assert brackets is REASONING_FORMATS["mistral"]
+    reader = ReasoningReader(brackets, brackets.ends_inside("[INST]Why?[/INST]"))
+    parts = [
+        part for piece in "[THINK]Hm </think>[/THIN.[/THINK]\n\nSo." for part in reader.feed(piece)
+    ] + reader.flush()
+    assert "".join(part.text for part in parts if isinstance(part, Reasoning)) == "Hm </think>[/THIN."
+    assert "".join(part for part in parts if isinstance(part, str)) == "So."
+
+
+def test_marks_are_found_in_templates() -> None:
+    assert detect_reasoning("{{ content.split('</think>')[-1] }}") is THINK
+    assert detect_reasoning("{{ content }}") is None

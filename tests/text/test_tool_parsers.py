@@ -40,6 +40,8 @@ DEEPSEEK_OLD = (
     '{"city": "Ulm </tool_call> {"}\n```<｜tool▁call▁end｜>'
 )
 DEEPSEEK = "<｜tool▁calls▁begin｜>{}<｜tool▁calls▁end｜>"
+OBJECT = '{"name": "weather", "arguments": {"city": "Ulm </tool_call> {"}}'
+FUNCTION = '<function=weather>{"city": "Ulm </tool_call> {"}</function>'
 TOOLS: dict[str, dict[str, Any]] = {
     "weather": {
         "type": "object",
@@ -122,6 +124,14 @@ EXAMPLES = [
     ("deepseek_v3", DEEPSEEK.format(DEEPSEEK_CALL), [CALL]),
     ("deepseek_v3", "Well." + DEEPSEEK.format(DEEPSEEK_CALL * 2), ["Well.", CALL, CALL]),
     ("deepseek_v3", DEEPSEEK.format(f"{DEEPSEEK_OLD}\n{DEEPSEEK_OLD}"), [CALL, CALL]),
+    ("granite", f"<|tool_call|>[{OBJECT}]", [CALL]),
+    ("granite", f"I look. <|tool_call|> [{OBJECT}, {OBJECT}]<|/tool_call|>", ["I look. ", CALL, CALL]),
+    ("phi4_mini_json", f"functools[{OBJECT}]", [CALL]),
+    ("apriel", f"I look.\n<tool_calls>[{OBJECT}, {OBJECT}]</tool_calls>\n", ["I look.\n", CALL, CALL]),
+    ("nemotron_json", f"<TOOLCALL>[{OBJECT}]</TOOLCALL>", [CALL]),
+    ("nemotron_json", f"<TOOLCALL>[{OBJECT}]</TOOLCALL> Done.", [CALL, " Done."]),
+    ("functionary", f"I look. {FUNCTION}{FUNCTION}", ["I look. ", CALL, CALL]),
+    ("functionary", FUNCTION.removesuffix("</function>"), [CALL]),
 ]
 
 # Calls that the length limit has cut: what there is of them.
@@ -137,6 +147,8 @@ CUT = [
     ("qwen3_coder", "<tool_call><function=weather><parameter=days>5", [Call("weather", '{"days": ', False)]),
     ("pythonic", '[weather(days=5, city="U', [Call("weather", '{"days": 5', False)]),
     ("deepseek_v3", DEEPSEEK.format(DEEPSEEK_CALL)[:70], [Call("weather", '{"city": "Ul', False)]),
+    ("granite", f"<|tool_call|>[{OBJECT}"[:60], [Call("weather", '{"city": "Ulm', False)]),
+    ("functionary", FUNCTION[:30], [Call("weather", '{"city": "Ul', False)]),
 ]
 
 # What is no call after all, or not a whole one.
@@ -165,6 +177,12 @@ TEXTS = [
     ("pythonic", "[unknown(a=1)]"),
     ("pythonic", "[1, 2, 3]"),
     ("deepseek_v3", "<｜tool▁calls▁begin｜>weather"),
+    ("granite", "<|tool_call|>weather"),
+    ("phi4_mini_json", "Use functools [1, 2] for that, or functools.reduce"),
+    ("apriel", "<tool_calls>[]</tool_calls>"),
+    ("nemotron_json", "<TOOLCALL>[5]</TOOLCALL>"),
+    ("functionary", "<function=weather>city</function>"),
+    ("functionary", "<function=" + "a" * 600 + ">{}"),
     ("deepseek_v3", DEEPSEEK.format("<｜tool▁call▁begin｜>function<｜tool▁sep｜>weather\nno")),
 ]
 
@@ -325,7 +343,8 @@ def test_markup_that_is_too_long_is_text() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["hermes", "qwen3_coder", "glm45", "llama3_json", "pythonic", "mistral", "deepseek_v3"]
+    "name",
+    ["hermes", "qwen3_coder", "glm45", "llama3_json", "pythonic", "mistral", "deepseek_v3", "granite", "functionary"],
 )
 @pytest.mark.parametrize("size", [16, 520_000])
 def test_half_a_megabyte_of_markers_is_read_in_no_time(name: str, size: int) -> None:
@@ -358,6 +377,11 @@ def test_formats_are_found_in_templates() -> None:
     assert detect_format("<tool_call>{name}\n<arg_key>") is FORMATS["glm45"]
     assert detect_format("[func_name1(params_name1=params_value1), func_name2(params)]") is FORMATS["pythonic"]
     assert detect_format("{{ '<｜tool▁calls▁begin｜>' }}") is FORMATS["deepseek_v3"]
+    assert detect_format("respond only with <|tool_call|> followed by a JSON list of tools used") is FORMATS["granite"]
+    assert detect_format("return <tool_calls>[{...}]</tool_calls>") is FORMATS["apriel"]
+    assert detect_format("{{ '<TOOLCALL>' }}") is FORMATS["nemotron_json"]
+    assert detect_format("formatted as functools[...]") is FORMATS["phi4_mini_json"]
+    assert detect_format("{{ '<function=' + name + '>' }}") is FORMATS["functionary"]
     assert detect_format("{{ messages }}") is None
 
 

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from portico.core.request import Markup
-from portico.text import reasoning
-from portico.text.reasoning import Reasoning, ReasoningReader
-from portico.text.tool_parsers import FORMATS, detect_format
+from portico.text.chat_template import ChatTemplate
+from portico.text.format_detection import find_call_format
+from portico.text.reasoning import REASONING_FORMATS, Reasoning, ReasoningFormat, ReasoningReader, detect_reasoning
+from portico.text.tool_parsers import FORMATS
 from portico.text.tool_parsers.format import CallFormat, CallPart, Tools
 from portico.text.tool_parsers.llama3_json import LLAMA3_JSON
 from portico.text.tool_parsers.reader import CallReader
@@ -18,17 +19,25 @@ AnswerPart = str | Reasoning | CallPart
 
 @dataclass(frozen=True, slots=True)
 class AnswerFormat:
-    """How the served model writes; None or false where it has no such thing, or the operator wants it as text."""
+    """How the served model writes; None where it has no such thing, or the operator wants it as text."""
 
     calls: CallFormat | None
-    has_reasoning: bool
+    reasoning: ReasoningFormat | None
 
     @classmethod
-    def choose(cls, tool_call_parser: str, reasoning_parser: str, template: str) -> AnswerFormat:
-        """The format by the names that the operator gave; `auto` finds it in the source of the chat template."""
-        calls = detect_format(template) if tool_call_parser == "auto" else FORMATS.get(tool_call_parser)
-        is_taught = reasoning.CLOSER in template
-        return cls(calls, reasoning_parser == "think" or (reasoning_parser == "auto" and is_taught))
+    def choose(cls, tool_call_parser: str, reasoning_parser: str, template: ChatTemplate | None) -> AnswerFormat:
+        """The format by the names that the operator gave; `auto` finds it in the chat template."""
+        calls, thoughts = FORMATS.get(tool_call_parser), REASONING_FORMATS.get(reasoning_parser)
+        if template is not None:
+            calls = find_call_format(template) if tool_call_parser == "auto" else calls
+            thoughts = detect_reasoning(template.source) if reasoning_parser == "auto" else thoughts
+        return cls(calls, thoughts)
+
+    def describe(self) -> str:
+        """The names of both formats."""
+        calls = next((name for name, each in FORMATS.items() if each is self.calls), "none")
+        thoughts = next((name for name, each in REASONING_FORMATS.items() if each is self.reasoning), "none")
+        return f"calls of tools {calls}, reasoning {thoughts}"
 
     def reader(self, markup: Markup, tools: Tools, read_prompt_end: Callable[[], str]) -> AnswerReader | None:
         """A reader of one choice, as far as the request wants anything told apart; None if all is text.
@@ -36,11 +45,11 @@ class AnswerFormat:
         `tools` are those of the markup. The end of the prompt is read where it matters.
         """
         calls = self._find_calls(markup)
-        tells_reasoning = self.has_reasoning and markup.has_reasoning
-        if calls is None and not tells_reasoning:
+        thoughts = self.reasoning if markup.has_reasoning else None
+        if calls is None and thoughts is None:
             return None
         return AnswerReader(
-            ReasoningReader(reasoning.ends_inside(read_prompt_end())) if tells_reasoning else None,
+            None if thoughts is None else ReasoningReader(thoughts, thoughts.ends_inside(read_prompt_end())),
             None if calls is None else CallReader(calls, tools),
         )
 
@@ -52,7 +61,9 @@ class AnswerFormat:
         """What must be read although it may be control tokens."""
         calls = self._find_calls(markup)
         found = () if calls is None else calls.markers
-        return (*found, reasoning.OPENER, reasoning.CLOSER) if self.has_reasoning and markup.has_reasoning else found
+        if self.reasoning is None or not markup.has_reasoning:
+            return found
+        return (*found, self.reasoning.opener, self.reasoning.closer)
 
     def _find_calls(self, markup: Markup) -> CallFormat | None:
         """A forced call is JSON without any markup, whatever the model would write by itself."""
@@ -61,7 +72,7 @@ class AnswerFormat:
         return LLAMA3_JSON if markup.is_forced_call else self.calls
 
 
-PLAIN = AnswerFormat(calls=None, has_reasoning=False)
+PLAIN = AnswerFormat(calls=None, reasoning=None)
 
 
 class AnswerReader:

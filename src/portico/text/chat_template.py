@@ -22,6 +22,7 @@ _RESERVED = frozenset(
 )
 # Stands behind the content of a message that is to be continued, so that the prompt can be cut there.
 _MARK = "\ue000continue\ue000"
+_ROLES = frozenset(("system", "user", "assistant", "tool"))
 _DEFAULT, _FOR_TOOLS = "default", "tool_use"
 # What a template runs into with a conversation that it is not made for.
 _FAILURES = (
@@ -109,7 +110,10 @@ class ChatTemplate:
         taken = sorted(self._reserved & prompt.template_arguments.keys())
         if taken:
             raise InvalidParameter("chat_template_kwargs", f"`chat_template_kwargs` cannot set `{taken[0]}`.")
-        turns = [{"role": message.role, "content": message.content, **message.extra} for message in prompt.messages]
+        turns = [
+            {"role": self._role(message.role), "content": message.content, **message.extra}
+            for message in prompt.messages
+        ]
         if prompt.continue_final_message:
             turns[-1]["content"] += _MARK
         variables = {**self._constants, **prompt.template_arguments}
@@ -127,6 +131,10 @@ class ChatTemplate:
             message = f"The model's chat template refuses these messages: {error}."
             raise InvalidParameter("messages", message) from error
         return _cut(text) if prompt.continue_final_message else text
+
+    def _role(self, role: str) -> str:
+        """Some templates make the mark of a turn of its role; one that any conversation has is as good as their own."""
+        return TemplateText.of_template(role) if self.marks_own and role in _ROLES else role
 
 
 def _cut(text: str) -> str:

@@ -1,13 +1,13 @@
-"""Reasoning that a model writes between `<think>` and `</think>` before its answer."""
+"""Reasoning that a model writes between marks, such as `<think>` and `</think>`, before its answer."""
 
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from portico.text.stop import overlap
 
-OPENER, CLOSER = "<think>", "</think>"
 # A prompt that ends with the opener has at most so many characters of white space behind it.
 PROMPT_END = 64
 
@@ -19,16 +19,35 @@ class Reasoning:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class ReasoningFormat:
+    """The marks that a model's reasoning stands between."""
+
+    opener: str
+    closer: str
+
+    def ends_inside(self, prompt_end: str) -> bool:
+        """Whether the template has begun the reasoning already, so that the model only ends it."""
+        return prompt_end.rstrip().endswith(self.opener)
+
+
+# The second are those of Mistral's reasoning models.
+REASONING_FORMATS: Mapping[str, ReasoningFormat] = {
+    "think": ReasoningFormat("<think>", "</think>"),
+    "mistral": ReasoningFormat("[THINK]", "[/THINK]"),
+}
+
+
+def detect_reasoning(template: str) -> ReasoningFormat | None:
+    """The marks that a chat template knows; None if it is none of these."""
+    return next((each for each in REASONING_FORMATS.values() if each.closer in template), None)
+
+
 class _State(enum.Enum):
     BEGINNING = enum.auto()
     INSIDE = enum.auto()
     BEHIND = enum.auto()
     ANSWER = enum.auto()
-
-
-def ends_inside(prompt_end: str) -> bool:
-    """Whether the template has begun the reasoning already, so that the model only ends it."""
-    return prompt_end.rstrip().endswith(OPENER)
 
 
 class ReasoningReader:
@@ -38,7 +57,8 @@ class ReasoningReader:
     reasoning.
     """
 
-    def __init__(self, is_inside: bool) -> None:
+    def __init__(self, reasoning_format: ReasoningFormat, is_inside: bool) -> None:
+        self._format = reasoning_format
         self._state = _State.INSIDE if is_inside else _State.BEGINNING
         self._is_blank = is_inside
         self._held = ""
@@ -74,11 +94,11 @@ class ReasoningReader:
 
     def _begin(self, window: str) -> str:
         stripped = window.lstrip()
-        if stripped.startswith(OPENER):
+        if stripped.startswith(self._format.opener):
             self._state = _State.INSIDE
             self._is_blank = True
-            return stripped[len(OPENER) :]
-        if OPENER.startswith(stripped) and len(window) <= PROMPT_END:
+            return stripped[len(self._format.opener) :]
+        if self._format.opener.startswith(stripped) and len(window) <= PROMPT_END:
             self._held = window
             return ""
         self._state = _State.ANSWER
@@ -89,13 +109,13 @@ class ReasoningReader:
         if self._is_blank:
             window = window.lstrip()
             self._is_blank = not window
-        before, closer, behind = window.partition(CLOSER)
+        before, closer, behind = window.partition(self._format.closer)
         if closer:
             self._state = _State.BEHIND
             before = before.rstrip("\n")
         else:
             # The line breaks before the end of the reasoning are the markup's.
-            length = overlap(before, CLOSER)
+            length = overlap(before, self._format.closer)
             length += _num_line_feeds(before[: len(before) - length])
             self._held = before[len(before) - length :]
             before = before[: len(before) - length]

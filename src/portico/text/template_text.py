@@ -13,6 +13,7 @@ from typing import Any, SupportsIndex
 from jinja2 import nodes, pass_eval_context
 from jinja2.compiler import Frame
 from jinja2.filters import do_join
+from markupsafe import Markup
 
 from portico.core.tokens import Spans
 from portico.text.template_environment import BoundedGenerator, TemplateEnvironment, check_size
@@ -179,7 +180,8 @@ class _MarkingGenerator(BoundedGenerator):
 
     def visit_Const(self, node: nodes.Const, frame: Frame) -> None:  # noqa: N802
         value = node.as_const(frame.eval_ctx)
-        if isinstance(value, str):
+        # What is safe for HTML makes everything that is joined to it so, with whatever it has of `<` and `&`.
+        if isinstance(value, str) and not isinstance(value, Markup):
             self.write(self._mark(value))
         else:
             super().visit_Const(node, frame)

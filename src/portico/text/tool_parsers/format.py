@@ -101,6 +101,24 @@ def read_object(source: Source, is_callable: Callable[[str], bool] = bool) -> Re
     yield CallEnded()
 
 
+def read_list(source: Source) -> Reading:
+    """Calls in objects, in a list that comes next.
+
+    Raises:
+        NotACall: it is none, or an object is none.
+    """
+    yield from source.require("[")
+    while True:
+        yield from source.blank()
+        if not (yield from source.some()).startswith("{"):
+            raise NotACall
+        yield from read_object(source)
+        yield from source.blank()
+        if (yield from source.has("]")):
+            return
+        yield from source.require(",")
+
+
 def read_arguments(source: Source, name: str) -> Reading:
     """A call of which the name is known and the arguments, an object, come next."""
     yield from _begin(source, name)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 
-from portico.text.tool_parsers.format import CallFormat, Reading, Tools, read_arguments, read_object
+from portico.text.tool_parsers.format import CallFormat, Reading, Tools, read_arguments, read_list
 from portico.text.tool_parsers.source import NotACall, Source, Waiting
 
 _MAX_HEAD = 256
@@ -21,24 +21,11 @@ _COULD_BE_HEAD = re.compile(r"\s*[\w.-]*\s*(\[[A-Z_]*\]?\s*\w*\s*){0,2}")
 def _read(source: Source, tools: Tools) -> Reading:
     yield from source.blank()
     if (yield from source.some()).startswith("["):
-        yield from _read_list(source)
+        yield from read_list(source)
     else:
         name = yield from _read_name(source)
         yield from read_arguments(source, name)
     yield from source.close()
-
-
-def _read_list(source: Source) -> Reading:
-    yield from source.require("[")
-    while True:
-        yield from source.blank()
-        if not (yield from source.some()).startswith("{"):
-            raise NotACall
-        yield from read_object(source)
-        yield from source.blank()
-        if (yield from source.has("]")):
-            return
-        yield from source.require(",")
 
 
 def _read_name(source: Source) -> Waiting[str]:
