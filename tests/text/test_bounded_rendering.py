@@ -27,12 +27,9 @@ def test_a_template_of_the_client_is_rendered_like_any() -> None:
         ("{{ raise_exception('no') }}", "messages", "refuses these messages: no"),
         ("{{ ''.__class__.__mro__ }}", "messages", "refuses"),
         ("{% set n = 'x' * 5000000 %}{{ n }}", "chat_template", "more than 4000000 characters"),
-        ("{{ 'x' * 99999999999 }}", "messages", "more than 67108864 characters"),
-        (
-            "{% set n = range(99999) | list %}{{ n | select('in', n) | list }}",
-            "chat_template",
-            "too much time or memory",
-        ),
+        ("{{ 'x' * 99999999999 }}", "messages", "more than 16777216 characters"),
+        ("{% set n = range(99999) | list %}{{ n | select('in', n) | list }}", "messages", "more than 2 seconds"),
+        ("{{ range(99999) | list | tojson(indent=999) }}", "messages", "more than 16777216 characters"),
     ],
 )
 def test_a_broken_or_hostile_template_is_the_clients_error(source: str, name: str, message: str) -> None:

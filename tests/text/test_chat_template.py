@@ -100,22 +100,88 @@ def test_a_template_that_refuses_is_the_clients_error(source: str) -> None:
         ChatTemplate(source, {}).render(chat(user("x")))
 
 
+TEXT, LIST, WIDE = "more than 16777216 characters", "list of more than 1048576 items", "width of more than 999"
+DOUBLINGS = "{% for i in range(99) %}{% set n.x = DOUBLED %}{% endfor %}"
 HOSTILE = {
     "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}": "more than 2 seconds",
     "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(60) }}": "more than 2 seconds",
     "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}": "recursion",
-    "{{ 'x' * 99999999999 }}": "more than 67108864 characters",
-    "{{ 99999999999 * [1] }}": "more than 67108864 characters",
-    "{{ 'x' | center(99999999999999) }}": "refuses",
-    "{% set n = namespace(x='xx') %}{% for i in range(99) %}{% set n.x = n.x + n.x %}{% endfor %}": "67108864 char",
-    "{% set n = namespace(x='xx') %}{% for i in range(99) %}{% set n.x = n.x ~ n.x %}{% endfor %}": "67108864 char",
+    "{{ 'x' * 99999999999 }}": TEXT,
+    "{{ ('a' * 100000000) | length }}": TEXT,
+    "{{ 99999999999 * [1] }}": LIST,
+    "{{ range(10 ** 9) | list }}": "Range too big",
+    "{% set n = namespace(x='xx') %}" + DOUBLINGS.replace("DOUBLED", "n.x + n.x"): TEXT,
+    "{% set n = namespace(x='xx') %}" + DOUBLINGS.replace("DOUBLED", "n.x ~ n.x"): TEXT,
+    "{% set n = namespace(x=[1, 1]) %}" + DOUBLINGS.replace("DOUBLED", "n.x + n.x") + " ": TEXT,
     "{% set n = namespace(x='xx') %}{% for i in range(99) %}{% set x %}{{ n.x }}{{ n.x }}{% endset %}{% set n.x = x %}"
-    "{% endfor %}": "more than 67108864",
+    "{% endfor %}": TEXT,
+    "{% set n = namespace(x='x') %}" + DOUBLINGS.replace("DOUBLED", "n.x | replace('x', 'xx')"): "more than",
+    "{% set x = range(99999) | list %}{{ x | reject('in', x) | list }}": "more than 2 seconds",
+    "{% set x = range(99999) | list %}{% set x = x + x + x %}" + "{% set y = x | max %}" * 2000: "more than 2 seconds",
+    "{% set x = 'a' * 9999999 %}" + "{% set y = 'aaaab' in x %}" * 2000: "more than 2 seconds",
+    "{% set x = 'a' * 9999999 %}" + "{% set y = x.find('aaaab') %}" * 2000: "more than 2 seconds",
+    "{% set x = 'x' * 9999999 %}" + "{% set y = x ~ 'a' %}" * 99: "268435456 characters in",
     "{{ 9 ** (9 ** 9) }}": "4096 bits",
+    "{% set n = namespace(x=99) %}{% for i in range(99) %}{% set n.x = n.x * n.x %}{% endfor %}": "4096 bits",
+    "{{ ('f' * 9999999) | int(0, 16) }}": "4096 bits",
+    "{{ 2.5 | round(999999999, 'ceil') }}": "more than 100 places",
+    "{{ (1).to_bytes(999999999) }}": TEXT,
+    # Widths, in every way of formatting.
+    "{{ 'x' | center(1000000000) }}": TEXT,
+    "{{ 'x'.center(1000000000) }}{{ 'x'.zfill(1) }}": TEXT,
+    "{{ '1'.zfill(1000000000) }}": TEXT,
+    "{{ ('\\t' * 99999).expandtabs(99999) }}": TEXT,
+    "{{ ('\\n' * 99999) | indent(99999) }}": TEXT,
+    "{{ ('\\n' * 9999) | indent('x' * 9999) }}": TEXT,
+    "{{ [1] | batch(999999999, 0) | list }}": LIST,
+    "{{ [1] | slice(999999999) | list }}": LIST,
+    "{{ ('%1000000000d' % 1) | length }}": WIDE,
+    "{{ ('%*d' % (1000000000, 1)) | length }}": WIDE,
+    "{{ ('%.1000000000f' % 1) | length }}": WIDE,
+    "{{ '%(a)1000000000d' | format(a=1) }}": WIDE,
+    "{{ '{:1000000000}'.format(1) }}": WIDE,
+    "{{ '{:{}}'.format(1, 1000000000) }}": WIDE,
+    "{{ '{a:1000000000}'.format_map({'a': 1}) }}": WIDE,
+    "{{ ('%s' * 9999) % ('x' * 9999) }}": TEXT,
+    "{{ ('{0}' * 9999).format('x' * 9999) }}": TEXT,
+    # Much of little.
+    "{{ ('a' * 9999).replace('', 'x' * 9999) }}": TEXT,
+    "{{ ('x' * 9999).join('a' * 9999) }}": TEXT,
+    "{{ ('x' * 9999).join(range(9999) | map('string')) }}": TEXT,
+    "{{ range(9999) | join('x' * 9999) }}": TEXT,
+    "{{ (['x' * 9999] * 9999) | join }}": TEXT,
+    "{{ ('aaaa' * 99).translate({97: 'x' * 99}) }}": "not available",
+    "{{ lipsum(9999999) }}": "undefined",
+    "{{ ('a ' * 9999999).split(' ') | length }}": TEXT,
+    "{{ ('a ' * 4999999).split(' ') | length }}": LIST,
+    "{{ ('a' * 9999999) | list | length }}": LIST,
+    "{{ (('x' * 99 + ' ') * 9999) | wordwrap(1) }}": "`wordwrap` gets more than",
+    "{{ ('<!---->' * 99999) | striptags }}": "`striptags` gets more than",
+    "{{ (([[1] * 99] * 999) | sum(start=[])) | length }}": "numbers only",
+    "{{ [[1] * 9999] * 9999 }}": TEXT,
+    "{{ ([[1] * 9999] * 9999) | tojson | length }}": TEXT,
+    "{{ ([[1] * 9999] * 9999) ~ '' }}": TEXT,
+    "{{ ([1] * 99999) | tojson(indent=9999) | length }}": TEXT,
+    "{{ ([1] * 99999) | tojson(separators=('x' * 9999, '')) | length }}": TEXT,
+    # The same list again and again within itself, which takes no memory until it is written, compared or looked up.
+    "{% set n = namespace(x=[1], y=[1]) %}{% for i in range(60) %}{% set n.x = [n.x, n.x] %}{% set n.y = [n.y, n.y] %}"
+    "{% endfor %}{{ n.x == n.y }}": TEXT,
+    "{% set n = namespace(x=[1], y=[1]) %}{% for i in range(60) %}{% set n.x = [n.x, n.x] %}{% set n.y = [n.y, n.y] %}"
+    "{% endfor %}{{ n.x is eq n.y }}": TEXT,
+    "{% set n = namespace(x=(1,)) %}{% for i in range(60) %}{% set n.x = (n.x, n.x) %}{% endfor %}{{ {n.x: 1} }}": TEXT,
+    "{% set n = namespace(x=(1,)) %}{% for i in range(60) %}{% set n.x = (n.x, n.x) %}{% endfor %}{{ {}[n.x] }}": TEXT,
+    "{% set n = namespace(x={}) %}{% for i in range(60) %}{% set n.x = {'a': n.x, 'b': n.x} %}{% endfor %}"
+    "{{ n.x.items() }}": TEXT,
+    "{% set n = namespace(x=1) %}{% for i in range(60) %}{% set n.x = namespace(a=n.x, b=n.x) %}{% endfor %}"
+    "{{ n.x }}": "a namespace is used as a value",
+    # Each of them is allowed, and all of them together are not.
+    "{% set x = 'x' * 9999999 %}{% for i in range(99) %}{% set y = x | upper %}{% endfor %}": "268435456 characters in",
+    "{% set x = 'x' * 9999999 %}" + "{% set y = x[1:] %}" * 99: "268435456 characters in",
+    "{% set x = range(99999) | list %}{{ x | select('in', x) | list }}": "more than 2 seconds",
     "{{ ''.__class__.__base__.__subclasses__() }}": "refuses",
     "{{ cycler.__init__.__globals__.os.system('true') }}": "refuses",
-    "{{ ('%99999999999d' % 1) | length }}": "refuses",
     "{{ messages | dictsort }}": "refuses",
+    "{{ raise_exception('x' * 9999999) }}": "refuses these messages: x{1000}\\.",
 }
 
 

@@ -112,7 +112,7 @@ TEMPLATES = {
 @pytest.mark.parametrize("source", TEMPLATES)
 def test_what_a_template_writes_is_its_own(source: str) -> None:
     environment = MarkingEnvironment()
-    environment.start_clock()
+    environment.meter.start()
     text = environment.from_string(source).render(x="x y", token=TemplateText.of_template("T"))
     expected, own = TEMPLATES[source]
     assert text == expected

@@ -23,6 +23,8 @@ _RESERVED = frozenset(
 # Stands behind the content of a message that is to be continued, so that the prompt can be cut there.
 _MARK = "\ue000continue\ue000"
 _ROLES = frozenset(("system", "user", "assistant", "tool"))
+# Characters of what a template refuses a conversation with.
+_MAX_REASON = 1000
 _DEFAULT, _FOR_TOOLS = "default", "tool_use"
 # What a template runs into with a conversation that it is not made for.
 _FAILURES = (
@@ -118,7 +120,7 @@ class ChatTemplate:
             turns[-1]["content"] += _MARK
         variables = {**self._constants, **prompt.template_arguments}
         template = self._for_tools if prompt.tools else self._default
-        self._environment.start_clock()
+        self._environment.meter.start()
         try:
             text = template.render(
                 messages=turns,
@@ -128,8 +130,12 @@ class ChatTemplate:
                 **variables,
             )
         except _FAILURES as error:
-            message = f"The model's chat template refuses these messages: {error}."
-            raise InvalidParameter("messages", message) from error
+            reason = str(error)[:_MAX_REASON]
+            raise InvalidParameter(
+                "messages", f"The model's chat template refuses these messages: {reason}."
+            ) from error
+        finally:
+            self._environment.meter.stop()
         return _cut(text) if prompt.continue_final_message else text
 
     def _role(self, role: str) -> str:

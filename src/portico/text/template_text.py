@@ -16,7 +16,8 @@ from jinja2.filters import do_join
 from markupsafe import Markup
 
 from portico.core.tokens import Spans
-from portico.text.template_environment import BoundedGenerator, TemplateEnvironment, check_size
+from portico.text.template_bounds import check_length
+from portico.text.template_environment import BoundedGenerator, TemplateEnvironment
 
 
 class TemplateText(str):
@@ -155,6 +156,7 @@ def without_marks(text: str) -> str:
 def join(parts: Iterable[str]) -> str:
     """One text of many."""
     found = list(parts)
+    check_length(sum(map(len, found)))
     own: list[tuple[int, int]] = []
     place = 0
     for part in found:
@@ -164,7 +166,7 @@ def join(parts: Iterable[str]) -> str:
             else:
                 own.append((place + start, place + end))
         place += len(part)
-    text = check_size("".join(found))
+    text = "".join(found)
     return TemplateText(text, tuple(own)) if own else text
 
 
@@ -207,12 +209,15 @@ class MarkingEnvironment(TemplateEnvironment):
     """An environment in which what a template writes is `TemplateText`."""
 
     code_generator_class = _MarkingGenerator
-    concat = staticmethod(join)
 
     def __init__(self) -> None:
         super().__init__()
         self.own_texts: list[TemplateText] = []
-        self.filters["join"] = _join
+        self.bound([("join", _join)])
+
+    def join_texts(self, parts: Iterable[str]) -> str:
+        """See `TemplateEnvironment`."""
+        return join(parts)
 
     def name_own(self, text: str) -> str:
         """The expression that compiled templates have for a text of theirs."""
