@@ -27,7 +27,7 @@ from portico.bench.report import point_to_json, render_points
 from portico.bench.runner import LoadPoint
 from portico.bench.server_process import ServerStartFailed, free_port, run_server
 from portico.bench.shapes import SHAPES
-from portico.bench.summary import summarise
+from portico.bench.summary import Spread, summarise
 from portico.bench.workload import BenchRequest
 from portico.cli import build_parser, main
 from portico.flags import read_flags
@@ -193,6 +193,30 @@ def test_reports_of_points_without_an_answer() -> None:
     assert "-" in render_points([EMPTY])
     assert point_to_json(EMPTY)["first_token"] == {"median": None, "p99": None, "mean": None}
     assert xml.etree.ElementTree.fromstring(render_plot("a < b", {"nothing": [EMPTY]})) is not None
+
+
+def test_where_the_points_of_a_plot_are() -> None:
+    """Throughput to the right, latency upwards, from zero to a round number; the label is the load."""
+    points = []
+    for rate, latency in ((2.0, 0.010), (4.0, 0.040)):
+        spread = Spread(latency, 2 * latency, latency)
+        summary = replace(summarise([]), num_output_tokens=int(100 * rate), duration=1.0, first_token=spread)
+        points.append(LoadPoint("open", rate, summary))
+    drawing = xml.etree.ElementTree.fromstring(render_plot("open", {"server": points}))
+    name = "{http://www.w3.org/2000/svg}"
+    places = [(float(each.attrib["cx"]), float(each.attrib["cy"])) for each in drawing.iter(f"{name}circle")]
+    lines = list(drawing.iter(f"{name}line"))
+    axis = next(each.attrib for each in lines if each.attrib["class"] == "axis")
+    left, right, bottom = (float(axis[key]) for key in ("x1", "x2", "y1"))
+    top = min(float(each.attrib["y1"]) for each in lines)
+    texts = [each.text or "" for each in drawing.iter(f"{name}text")]
+    assert {"0", "400", "80"} <= set(texts)
+    # 200 and 400 of 400 tokens per second, 10 and 40 of 80 milliseconds, which the tail reaches.
+    across, up = right - left, bottom - top
+    assert places[0] == pytest.approx((left + across / 2, bottom - up / 8), abs=0.1)
+    assert places[1] == pytest.approx((right, bottom - up / 2), abs=0.1)
+    assert {"2", "4"} <= set(texts)
+    assert any("arrivals per second" in text for text in texts)
 
 
 async def test_the_front_end_alone(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:

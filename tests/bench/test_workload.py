@@ -57,6 +57,15 @@ def test_arrivals_are_a_poisson_process() -> None:
     assert list(times) == list(arrival_times(20_000, 5.0, seed=1))
 
 
+def test_few_arrivals_come_at_their_rate_too() -> None:
+    for seed in range(5):
+        times = arrival_times(20, 4.0, seed)
+        assert times[-1] == pytest.approx(5.0)
+        assert 0 < times[0] < 5
+        assert list(times) == sorted(times)
+    assert arrival_times(20, 4.0, 0) != arrival_times(20, 4.0, 1)
+
+
 def test_percentiles() -> None:
     assert percentile([1.0, 2.0, 3.0, 4.0], 50) == 2.5
     assert percentile(list(map(float, range(101))), 99) == 99

@@ -13,6 +13,7 @@ from portico.bench.summary import Spread
 _WIDTH, _HEIGHT = 420, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 20, 56, 48
 _COLOURS = ("#1f6f8b", "#d1495b", "#edae49", "#66a182", "#5f4b8b", "#8d6a4f")
+_LABELS = {"closed": "streams at once", "open": "arrivals per second"}
 _STYLE = (
     "text{font:12px system-ui,sans-serif;fill:#333}.title{font-size:15px;font-weight:600}.panel{font-weight:600}"
     ".small{font-size:10px;fill:#666}.grid{stroke:#e4e4e4}.axis{stroke:#888}"
@@ -96,7 +97,10 @@ def _axes(across: _Scale, up: _Scale) -> list[str]:
 
 def _legend(series: Mapping[str, Sequence[LoadPoint]]) -> list[str]:
     y = _HEIGHT + 12
-    parts = [f'<text class="small" x="{_LEFT}" y="{y}">solid: median; dashed: 99th percentile; labels: load</text>']
+    loads = dict.fromkeys(point.load for points in series.values() for point in points)
+    labels = " or ".join(_LABELS[load] for load in loads) or "load"
+    legend = f"solid: median; dashed: 99th percentile; labels: {labels}"
+    parts = [f'<text class="small" x="{_LEFT}" y="{y}">{legend}</text>']
     for colour, name in zip(_cycle(len(series)), series, strict=True):
         y += 18
         parts.append(f'<rect x="{_LEFT}" y="{y - 9}" width="14" height="10" fill="{colour}"/>')

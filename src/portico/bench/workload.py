@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from portico.bench.vocabulary import word
 
@@ -109,10 +110,11 @@ def make_requests(workload: Workload, num_requests: int, part: str) -> list[Benc
 
 
 def arrival_times(num_requests: int, rate: float, seed: int) -> Sequence[float]:
-    """Seconds from the start at which requests arrive: a Poisson process of `rate` per second."""
+    """Seconds from the start at which requests arrive: a Poisson process of `rate` per second.
+
+    Of such processes it is one that has as many arrivals as it should, so that few requests are not offered faster or
+    slower than the rate says: the last arrives after `num_requests` mean gaps.
+    """
     generator = random.Random(f"{seed}/arrivals/{rate}")
-    times, now = [], 0.0
-    for _ in range(num_requests):
-        now += generator.expovariate(rate)
-        times.append(now)
-    return times
+    times = list(accumulate(generator.expovariate(1.0) for _ in range(num_requests)))
+    return [time / times[-1] * num_requests / rate for time in times]
