@@ -10,10 +10,11 @@ from torch import Tensor
 
 from portico.core.engine import TokenLogprobs
 from portico.engines.native import engine_core
+from portico.engines.native.drawing import Draw
 from portico.engines.native.kernel_runner import KernelRunner
 from portico.engines.native.logprobs import following_logprobs
 from portico.engines.native.model_runner import ModelRunner
-from portico.engines.native.sampler import Draw, Sampler
+from portico.engines.native.sampler import Sampler
 from portico.engines.native.scheduler import Chunk, DecodeStep
 from portico.engines.native.sequence import Sequence
 from portico.engines.native.torch_runner import TorchRunner

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Iterator
 import torch
 from torch import Tensor
 
+from portico.engines.native.drawing import Draw
 from portico.engines.native.model_runner import ModelRunner
-from portico.engines.native.sampler import Draw, Sampler
+from portico.engines.native.sampler import Sampler
 from portico.engines.native.scheduler import Chunk, DecodeStep, PrefillStep
 from portico.engines.native.sequence import Job, Sequence
 

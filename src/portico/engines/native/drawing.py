@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
+from portico.core.engine import TokenLogprobs
 from portico.engines.native import warpers
 
 
@@ -19,6 +21,8 @@ class Choice:
     Attributes:
         temperature: above 0; the others are those of `core.request.Sampling`, and apply in this order.
         uniform: in [0, 1), which of what is left is drawn; None for the best token, whatever the others are.
+        num_shown: how many of the best tokens are shown with log-probabilities, besides the drawn one; None for
+            nothing at all.
     """
 
     temperature: float = 1.0
@@ -27,32 +31,69 @@ class Choice:
     typical_p: float = 1.0
     min_p: float = 0.0
     uniform: float | None = None
+    num_shown: int | None = None
+
+
+class Draw(NamedTuple):
+    """A drawn token; `logprobs` is None when none were asked for."""
+
+    token_id: int
+    logprobs: TokenLogprobs | None
 
 
 class Drawing(Protocol):
     """Draws where the scores are."""
 
-    def draw(self, scores: Tensor, choices: Sequence[Choice]) -> list[int]:
+    def draw(self, scores: Tensor, choices: Sequence[Choice]) -> list[Draw]:
         """One token for each row of scores [rows, vocab] float32; a score of -inf is never drawn.
 
-        What a row draws depends on itself and its choice alone.
+        What a row draws depends on itself and its choice alone. Log-probabilities are those of what it is drawn from.
+        """
+
+    def describe(self, scores: Tensor, token_ids: Sequence[int], num_best: Sequence[int]) -> list[TokenLogprobs]:
+        """Log-probabilities of tokens that stand in rows of scores [rows, vocab] float32, one of each.
+
+        Args:
+            num_best: per row how many of the most likely tokens to give; tokens of no probability are never given.
         """
 
 
 class TorchDrawing:
     """By PyTorch's operations, on any device."""
 
-    def draw(self, scores: Tensor, choices: Sequence[Choice]) -> list[int]:
+    def draw(self, scores: Tensor, choices: Sequence[Choice]) -> list[Draw]:
         """See `Drawing`."""
         token_ids = best_ids(scores)
         drawn = [(row, choice, choice.uniform) for row, choice in enumerate(choices) if choice.uniform is not None]
         if drawn:
-            rows = [row for row, _, _ in drawn]
-            warped = warp(scores[torch.tensor(rows, device=scores.device)], [choice for _, choice, _ in drawn])
+            rows = torch.tensor([row for row, _, _ in drawn], device=scores.device)
+            warped = warp(scores[rows], [choice for _, choice, _ in drawn])
             uniforms = torch.tensor([uniform for _, _, uniform in drawn], dtype=torch.float64, device=scores.device)
-            for row, token_id in zip(rows, warpers.draw(warped, uniforms).tolist(), strict=True):
+            for row, token_id in zip(rows.tolist(), warpers.draw(warped, uniforms).tolist(), strict=True):
                 token_ids[row] = token_id
-        return token_ids
+            if any(choice.num_shown is not None for _, choice, _ in drawn):
+                scores = scores.index_copy(0, rows, warped)
+        shown = [(row, choice.num_shown) for row, choice in enumerate(choices) if choice.num_shown is not None]
+        logprobs: dict[int, TokenLogprobs] = {}
+        if shown:
+            places = [row for row, _ in shown]
+            found = self.describe(scores[places], [token_ids[row] for row in places], [num for _, num in shown])
+            logprobs.update(zip(places, found, strict=True))
+        return [Draw(token_id, logprobs.get(row)) for row, token_id in enumerate(token_ids)]
+
+    def describe(self, scores: Tensor, token_ids: Sequence[int], num_best: Sequence[int]) -> list[TokenLogprobs]:
+        """See `Drawing`."""
+        logprobs = scores.log_softmax(1)
+        chosen = logprobs.gather(1, torch.tensor(token_ids, device=logprobs.device).unsqueeze(1))
+        ranks = (logprobs >= chosen).sum(1).tolist()
+        values, indices = logprobs.topk(min(max(num_best), logprobs.shape[1]), dim=1)
+        rows = zip(chosen.squeeze(1).tolist(), ranks, indices.tolist(), values.tolist(), num_best, strict=True)
+        return [
+            TokenLogprobs(
+                logprob, rank, tuple((i, v) for i, v in zip(ids[:num], best[:num], strict=True) if not math.isinf(v))
+            )
+            for logprob, rank, ids, best, num in rows
+        ]
 
 
 def best_ids(scores: Tensor) -> list[int]:

@@ -14,13 +14,14 @@ from portico.core.events import FinishReason, Timings
 from portico.core.model import EngineStats, ModelInfo
 from portico.engines.native.careful import CarefulRunner
 from portico.engines.native.compilation import Compilation
+from portico.engines.native.drawing import Draw
 from portico.engines.native.grammar import GrammarCompiler, GrammarError
 from portico.engines.native.logprobs import following_logprobs
 from portico.engines.native.messages import Failure, StepDone
 from portico.engines.native.model_runner import ModelRunner
 from portico.engines.native.pace import PrefillPace
 from portico.engines.native.restriction import is_restricted, leaves_nothing
-from portico.engines.native.sampler import Draw, Sampler
+from portico.engines.native.sampler import Sampler
 from portico.engines.native.scheduler import Chunk, DecodeStep, PrefillStep, Scheduler
 from portico.engines.native.sequence import Job, Sequence
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-_MIN_TOKENS = 64
-_GRANULE = 64
+_MIN_TOKENS = 16
+_GRANULE = 16
 # Weight of the newest step; the first steps of a process are slower than all later ones.
 _NEWEST = 0.3
 

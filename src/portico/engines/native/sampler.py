@@ -14,24 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from portico.core.engine import TokenLogprobs
 from portico.engines.native import warpers
-from portico.engines.native.drawing import Choice, Drawing, warp
+from portico.engines.native.drawing import Choice, Draw, Drawing
 from portico.engines.native.grammar import Constraint, GrammarMasks
-from portico.engines.native.logprobs import token_logprobs
 from portico.engines.native.restriction import Restriction, is_restricted
 from portico.engines.native.sequence import Sequence
 from portico.engines.native.token_counts import TokenCounts
 from portico.engines.native.watermark import green_ids
-
-_BEST = Choice()
-
-
-class Draw(NamedTuple):
-    """A drawn token; `logprobs` is None when none were asked for."""
-
-    token_id: int
-    logprobs: TokenLogprobs | None
 
 
 @dataclass(slots=True)
@@ -76,20 +65,11 @@ class Sampler:
         rows = [_Row(index, each, self._state_of(each)) for index, each in enumerate(sequences)]
         logits = logits.float()
         scores = self._change(logits, rows) if any(_is_changed(row) for row in rows) else logits
-        choices = [_choice(row) for row in rows]
-        shown = [row.place for row in rows if _shows_warped(row)]
-        if shown:
-            # What is shown to have been chosen from must be what it is chosen from.
-            scores = scores.clone() if scores is logits else scores
-            scores[shown] = warp(scores[shown], [choices[place] for place in shown])
-            for place in shown:
-                choices[place] = Choice(uniform=choices[place].uniform)
-        token_ids = self._drawing.draw(scores, choices)
-        for row, token_id in zip(rows, token_ids, strict=True):
+        draws = self._drawing.draw(scores, [_choice(row) for row in rows])
+        for row, draw in zip(rows, draws, strict=True):
             if row.state.counts is not None:
-                row.state.counts.add(token_id)
-        found = self._logprobs(logits, scores, rows, token_ids)
-        return [Draw(token_id, found.get(index)) for index, token_id in enumerate(token_ids)]
+                row.state.counts.add(draw.token_id)
+        return self._with_raw_logprobs(logits, rows, draws)
 
     def renew(self, sequence: Sequence) -> None:
         """Brings the state of a sequence to where it was after the last token that it has got.
@@ -183,24 +163,20 @@ class Sampler:
             spread([each.frequency_penalty_is_relative for each in samplings]).bool(),
         )
 
-    def _logprobs(
-        self, logits: Tensor, scores: Tensor, rows: list[_Row], token_ids: list[int]
-    ) -> dict[int, TokenLogprobs]:
-        found: dict[int, TokenLogprobs] = {}
-        for is_processed, source in ((False, logits), (True, scores)):
-            asked = [
-                (row.place, request.logprobs)
-                for row in rows
-                if (request := row.sequence.job.request).logprobs is not None
-                and request.processed_logprobs is is_processed
-            ]
-            if asked:
-                indices = [index for index, _ in asked]
-                logprobs = source[torch.tensor(indices, device=self._device)].log_softmax(1)
-                chosen = [token_ids[index] for index in indices]
-                best = token_logprobs(logprobs, chosen, [num or 0 for _, num in asked])
-                found.update(zip(indices, best, strict=True))
-        return found
+    def _with_raw_logprobs(self, logits: Tensor, rows: list[_Row], draws: list[Draw]) -> list[Draw]:
+        asked = [
+            (row.place, request.logprobs)
+            for row in rows
+            if (request := row.sequence.job.request).logprobs is not None and not request.processed_logprobs
+        ]
+        if not asked:
+            return draws
+        places = [place for place, _ in asked]
+        source = logits if len(places) == len(rows) else logits[torch.tensor(places, device=self._device)]
+        token_ids = [draws[place].token_id for place in places]
+        found = self._drawing.describe(source, token_ids, [num for _, num in asked])
+        logprobs = dict(zip(places, found, strict=True))
+        return [Draw(draw.token_id, logprobs.get(place, draw.logprobs)) for place, draw in enumerate(draws)]
 
 
 def _has_penalties(sequence: Sequence) -> bool:
@@ -220,16 +196,19 @@ def _is_changed(row: _Row) -> bool:
     )
 
 
-def _shows_warped(row: _Row) -> bool:
-    request = row.sequence.job.request
-    return request.logprobs is not None and request.processed_logprobs and row.state.generator is not None
-
-
 def _choice(row: _Row) -> Choice:
+    request = row.sequence.job.request
+    num_shown = request.logprobs if request.processed_logprobs else None
     if row.state.generator is None:
-        return _BEST
-    sampling = row.sequence.job.request.sampling
+        return Choice(num_shown=num_shown)
+    sampling = request.sampling
     uniform = torch.rand(1, generator=row.state.generator, dtype=torch.float64).item()
     return Choice(
-        sampling.temperature, sampling.top_k, sampling.top_p, sampling.typical_p, sampling.min_p, uniform=uniform
+        sampling.temperature,
+        sampling.top_k,
+        sampling.top_p,
+        sampling.typical_p,
+        sampling.min_p,
+        uniform=uniform,
+        num_shown=num_shown,
     )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor
 
-from portico.engines.native.drawing import Choice, TorchDrawing
+from portico.core.engine import TokenLogprobs
+from portico.engines.native.drawing import Choice, Drawing, TorchDrawing
 from portico.engines.native.kernels.drawing import KernelDrawing
 from portico.engines.native.kernels.structures import Model
 
@@ -44,7 +46,18 @@ def random_scores(num_rows: int, vocab_size: int, scale: float) -> Tensor:
 
 
 def with_uniform(choice: Choice, uniform: float | None) -> Choice:
-    return Choice(choice.temperature, choice.top_k, choice.top_p, choice.typical_p, choice.min_p, uniform)
+    return replace(choice, uniform=uniform)
+
+
+def drawn_ids(drawing: Drawing, scores: Tensor, choices: list[Choice]) -> Tensor:
+    return torch.tensor([each.token_id for each in drawing.draw(scores, choices)])
+
+
+def assert_close(found: TokenLogprobs, expected: TokenLogprobs) -> None:
+    assert found.logprob == pytest.approx(expected.logprob, abs=1e-3)
+    assert found.rank == expected.rank
+    assert [each for each, _ in found.best] == [each for each, _ in expected.best]
+    assert [value for _, value in found.best] == pytest.approx([value for _, value in expected.best], abs=1e-3)
 
 
 @pytest.mark.parametrize("scale", [0.01, 1.0, 8.0])
@@ -61,7 +74,7 @@ def test_the_same_numbers_draw_the_same_tokens(
     uniforms = torch.linspace(0, 1, NUM_DRAWS + 1, dtype=torch.float64)[:-1].tolist()
     rows = scores.expand(NUM_DRAWS, -1)
     asked = [with_uniform(choice, uniform) for uniform in uniforms]
-    found, expected = torch.tensor(drawing.draw(rows, asked)), torch.tensor(TorchDrawing().draw(rows, asked))
+    found, expected = drawn_ids(drawing, rows, asked), drawn_ids(TorchDrawing(), rows, asked)
     assert not torch.isinf(scores[0, found]).any()
     # Sums in another order move the limits of tokens a little; of flat distributions several tokens may lie between.
     num_allowed = int((~scores.isinf()).sum())
@@ -74,8 +87,9 @@ def test_frequencies_are_those_of_the_distribution(drawing: KernelDrawing) -> No
     scores = random_scores(1, 300, 2.0)
     generator = torch.Generator().manual_seed(3)
     uniforms = torch.rand(20000, generator=generator, dtype=torch.float64).tolist()
-    drawn = drawing.draw(scores.expand(len(uniforms), -1), [Choice(temperature=0.9, uniform=u) for u in uniforms])
-    found = torch.bincount(torch.tensor(drawn), minlength=300) / len(uniforms)
+    asked = [Choice(temperature=0.9, uniform=each) for each in uniforms]
+    drawn = drawn_ids(drawing, scores.expand(len(uniforms), -1), asked)
+    found = torch.bincount(drawn, minlength=300) / len(uniforms)
     assert float((found - scores[0].div(0.9).softmax(0)).abs().sum()) < 0.1
 
 
@@ -84,13 +98,13 @@ def test_rows_have_their_own_choices_and_some_take_the_best(drawing: KernelDrawi
     asked = [*(with_uniform(choice, 0.6) for choice in CHOICES), Choice(top_p=0.5)]
     together = drawing.draw(scores, asked)
     assert together == [drawing.draw(scores[i : i + 1], asked[i : i + 1])[0] for i in range(len(asked))]
-    assert together[-1] == int(scores[-1].argmax())
+    assert together[-1].token_id == int(scores[-1].argmax())
 
 
 @pytest.mark.parametrize("vocab_size", [1, 3, 16, 63, 64, 65, 1000, 4097])
 def test_the_best_is_the_first_of_equals(drawing: KernelDrawing, vocab_size: int) -> None:
     scores = torch.randint(0, 4, (40, vocab_size), generator=torch.Generator().manual_seed(1)).float()
-    assert drawing.draw(scores, [Choice()] * 40) == scores.numpy().argmax(1).tolist()
+    assert drawn_ids(drawing, scores, [Choice()] * 40).tolist() == scores.numpy().argmax(1).tolist()
 
 
 @pytest.mark.parametrize("choice", CHOICES, ids=str)
@@ -98,4 +112,33 @@ def test_the_only_token_that_is_allowed_is_drawn(drawing: KernelDrawing, choice:
     scores = torch.full((3, 500), -torch.inf)
     scores[:, 321] = -80.0
     asked = [with_uniform(choice, uniform) for uniform in (0.0, 0.5, 0.9999999)]
-    assert drawing.draw(scores, asked) == [321] * 3
+    assert drawn_ids(drawing, scores, asked).tolist() == [321] * 3
+
+
+@pytest.mark.parametrize("scale", [1.0, 8.0])
+@pytest.mark.parametrize("vocab_size", [1, 5, 64, 3001])
+@pytest.mark.parametrize("num_best", [0, 1, 20])
+def test_log_probabilities_of_tokens_are_those_of_the_whole_row(
+    drawing: KernelDrawing, vocab_size: int, scale: float, num_best: int
+) -> None:
+    scores = random_scores(6, vocab_size, scale)
+    if vocab_size > 5:
+        scores[:, 2::5] = -torch.inf
+    token_ids = [0, vocab_size // 2 // 5 * 5, *scores[2:].argmax(1).tolist()]
+    asked = [num_best, 0, num_best, 3, num_best, 1]
+    described = drawing.describe(scores, token_ids, asked)
+    for found, expected in zip(described, TorchDrawing().describe(scores, token_ids, asked), strict=True):
+        assert_close(found, expected)
+
+
+@pytest.mark.parametrize("choice", CHOICES, ids=str)
+def test_what_is_shown_of_a_draw_is_what_it_is_drawn_from(drawing: KernelDrawing, choice: Choice) -> None:
+    scores = random_scores(5, 700, 4.0)
+    asked = [replace(choice, uniform=each, num_shown=shown) for each, shown in ((0.1, 5), (0.5, 0), (0.9, None))]
+    asked += [replace(choice, num_shown=2), choice]
+    expected = TorchDrawing().draw(scores, asked)
+    for one, other in zip(drawing.draw(scores, asked), expected, strict=True):
+        assert one.token_id == other.token_id
+        assert (one.logprobs is None) == (other.logprobs is None)
+        if one.logprobs is not None and other.logprobs is not None:
+            assert_close(one.logprobs, other.logprobs)

@@ -34,6 +34,7 @@ struct Queries {
     std::vector<float> slopes;
     std::vector<float> factors;
     std::vector<float> scores;
+    std::vector<float> sums;
 
     void clear() {
         queries.clear();
@@ -113,26 +114,26 @@ struct ValueSums {
     Vector lanes[kVectors];
 };
 
+// Adds the values of positions from the beginning of `block` to below `end`, times their weights, to `sums`
+// [kCount][value_dim] of as many queries, from the dimension `d` on.
 template <int kCount, int kVectors>
 void accumulate(const float* weights, int64_t stride, const float* cache, const int32_t* table, int64_t block_floats,
-                const CacheShape& shape, int64_t end, int64_t d, const float* factors, float* const* outputs) {
-#define PORTICO_BEGIN(c)            \
-    ValueSums<kVectors> sums##c;    \
-    for (auto& lane : sums##c.lanes) lane = broadcast(0);
+                const CacheShape& shape, int64_t block, int64_t end, int64_t d, float* sums) {
+#define PORTICO_BEGIN(c)                \
+    ValueSums<kVectors> sums##c;        \
+    for (int v = 0; v < kVectors; ++v)  \
+        sums##c.lanes[v] = load(sums + (c < kCount ? c : 0) * shape.value_dim() + d + v * kWidth);
 #define PORTICO_STEP(c)                                                                                         \
     if constexpr (c < kCount) {                                                                                 \
         const Vector weight = broadcast(own[c * stride + i]);                                                   \
         for (int v = 0; v < kVectors; ++v) sums##c.lanes[v] = multiply_add(weight, value[v], sums##c.lanes[v]); \
     }
-#define PORTICO_END(c)                                                                                          \
-    if constexpr (c < kCount)                                                                                   \
-        for (int v = 0; v < kVectors; ++v)                                                                      \
-            if (d + v * kWidth < shape.head_dim)                                                                \
-                store_some(outputs[c] + d + v * kWidth, multiply(sums##c.lanes[v], broadcast(factors[c])),      \
-                           shape.head_dim - d - v * kWidth);
+#define PORTICO_END(c)           \
+    if constexpr (c < kCount)    \
+        for (int v = 0; v < kVectors; ++v) store(sums + c * shape.value_dim() + d + v * kWidth, sums##c.lanes[v]);
 
     PORTICO_EACH(PORTICO_BEGIN)
-    for (int64_t place = 0, block = 0; place < end; ++block) {
+    for (int64_t place = block * shape.block_size; place < end; ++block) {
         const float* values = cache + table[block] * block_floats + shape.key_floats() + d;
         const int64_t stop = place + shape.block_size < end ? place + shape.block_size : end;
         const float* own = weights + block * shape.positions();

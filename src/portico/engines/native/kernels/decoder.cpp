@@ -54,6 +54,7 @@ struct Batch {
 
 // Rows of queries of a tile, times the heads of a KV head.
 constexpr int64_t kTileQueries = 32;
+constexpr int64_t kPositionsAtOnce = 128;
 #if defined(__AVX512F__)
 constexpr int kMostScored = 8;
 constexpr int kMostAccumulated = 6;
@@ -116,20 +117,31 @@ public:
         });
     }
 
-    // Draws a token for each row of `scores` [rows, size].
-    void draw(const float* scores, int64_t num_rows, int64_t size, const Choices& choices, int64_t* token_ids) {
-        phases_[0].reset(num_rows, 1);
-        threads_.run([&](int thread) {
-            phases_[0].take(thread, [&](int64_t row, bool) {
-                const float* own = scores + row * size;
-                const bool is_greedy = choices.uniforms[row] < 0;
-                token_ids[row] = is_greedy ? place_of_best(own, size) : drawings_[thread].draw(own, size, choices, row);
-            });
+    // Draws a token for each row of `scores` [rows, size], and reports on it where that is asked for.
+    void draw(const float* scores, int64_t num_rows, int64_t size, const Choices& choices, const Report& report,
+              int64_t* token_ids) {
+        for_rows(num_rows, [&](int64_t row, Drawing& drawing) {
+            token_ids[row] = drawing.draw(scores + row * size, size, choices, report, row);
+        });
+    }
+
+    // Reports on tokens that stand in rows of `scores` [rows, size].
+    void describe(const float* scores, int64_t num_rows, int64_t size, const int64_t* token_ids, const Report& report) {
+        for_rows(num_rows, [&](int64_t row, Drawing& drawing) {
+            drawing.describe(scores + row * size, size, token_ids[row], report, row);
         });
     }
 
 private:
     enum Phase { kQkv, kAttend, kOut, kGateUp, kDown, kPhases };
+    template <class Work>
+    void for_rows(int64_t num_rows, const Work& work) {
+        phases_[0].reset(num_rows, 1);
+        threads_.run([&](int thread) {
+            phases_[0].take(thread, [&](int64_t row, bool) { work(row, drawings_[thread]); });
+        });
+    }
+
     // So few rows are prepared by every thread for itself: that takes less time than waiting for one that does it.
     static constexpr int64_t kFewRows = 2;
 
@@ -340,17 +352,29 @@ private:
         work.factors.resize(count);
         for (int64_t i = 0; i < count; ++i)
             work.factors[i] = weigh(scores + i * stride, work.places[i], end_block, scale, work.slopes[i], shape_);
-        for (int64_t first = 0; first < count;) {
-            const int64_t num_parts = (count - first + kMostAccumulated - 1) / kMostAccumulated;
-            const int64_t size = (count - first + num_parts - 1) / num_parts;
-            for (int64_t d = 0; d < shape_.value_dim();) {
-                const int64_t left = (shape_.value_dim() - d) / kWidth, width = left >= 4 ? 4 : left >= 2 ? 2 : 1;
-                accumulate_part(size, width, scores + first * stride, stride, cache, table, end, d,
-                                work.factors.data() + first, work.outputs.data() + first);
-                d += width * kWidth;
+        const int64_t width = shape_.value_dim();
+        float* sums = grown(work.sums, count * width);
+        std::fill_n(sums, count * width, 0.0f);
+        // Of some positions at a time, which all queries find in the nearest cache.
+        const int64_t at_once = std::max<int64_t>(1, kPositionsAtOnce / shape_.block_size);
+        for (int64_t block = 0; block < end_block; block += at_once) {
+            const int64_t stop = std::min((block + at_once) * shape_.block_size, end);
+            for (int64_t first = 0; first < count;) {
+                const int64_t num_parts = (count - first + kMostAccumulated - 1) / kMostAccumulated;
+                const int64_t size = (count - first + num_parts - 1) / num_parts;
+                for (int64_t d = 0; d < width;) {
+                    const int64_t left = (width - d) / kWidth, vectors = left >= 4 ? 4 : left >= 2 ? 2 : 1;
+                    accumulate_part(size, vectors, scores + first * stride, stride, cache, table, block, stop, d,
+                                    sums + first * width);
+                    d += vectors * kWidth;
+                }
+                first += size;
             }
-            first += size;
         }
+        for (int64_t i = 0; i < count; ++i)
+            for (int64_t d = 0; d < dim; d += kWidth)
+                store_some(work.outputs[i] + d, portico::multiply(load(sums + i * width + d), broadcast(work.factors[i])),
+                           dim - d);
     }
 
     void score_block(const Queries& work, const float* keys, float* scores, int64_t stride) const {
@@ -386,15 +410,15 @@ private:
 
     template <int kVectors>
     void accumulate_rows(int64_t size, const float* weights, int64_t stride, const float* cache, const int32_t* table,
-                         int64_t end, int64_t d, const float* factors, float* const* outputs) const {
-        const int64_t bf = shape_.block_floats();
+                         int64_t block, int64_t end, int64_t d, float* sums) const {
+        const int64_t floats = shape_.block_floats();
         switch (size) {
-            case 1: accumulate<1, kVectors>(weights, stride, cache, table, bf, shape_, end, d, factors, outputs); break;
-            case 2: accumulate<2, kVectors>(weights, stride, cache, table, bf, shape_, end, d, factors, outputs); break;
-            case 3: accumulate<3, kVectors>(weights, stride, cache, table, bf, shape_, end, d, factors, outputs); break;
-            case 4: accumulate<4, kVectors>(weights, stride, cache, table, bf, shape_, end, d, factors, outputs); break;
-            case 5: accumulate<5, kVectors>(weights, stride, cache, table, bf, shape_, end, d, factors, outputs); break;
-            default: accumulate<6, kVectors>(weights, stride, cache, table, bf, shape_, end, d, factors, outputs);
+            case 1: accumulate<1, kVectors>(weights, stride, cache, table, floats, shape_, block, end, d, sums); break;
+            case 2: accumulate<2, kVectors>(weights, stride, cache, table, floats, shape_, block, end, d, sums); break;
+            case 3: accumulate<3, kVectors>(weights, stride, cache, table, floats, shape_, block, end, d, sums); break;
+            case 4: accumulate<4, kVectors>(weights, stride, cache, table, floats, shape_, block, end, d, sums); break;
+            case 5: accumulate<5, kVectors>(weights, stride, cache, table, floats, shape_, block, end, d, sums); break;
+            default: accumulate<6, kVectors>(weights, stride, cache, table, floats, shape_, block, end, d, sums);
         }
     }
 
@@ -470,8 +494,13 @@ PORTICO_PUBLIC void portico_forward(void* decoder, const portico::Batch* batch) 
 }
 
 PORTICO_PUBLIC void portico_draw(void* decoder, const float* scores, int64_t num_rows, int64_t size,
-                                 const portico::Choices* choices, int64_t* token_ids) {
-    static_cast<portico::Decoder*>(decoder)->draw(scores, num_rows, size, *choices, token_ids);
+                                 const portico::Choices* choices, const portico::Report* report, int64_t* token_ids) {
+    static_cast<portico::Decoder*>(decoder)->draw(scores, num_rows, size, *choices, *report, token_ids);
+}
+
+PORTICO_PUBLIC void portico_describe(void* decoder, const float* scores, int64_t num_rows, int64_t size,
+                                     const int64_t* token_ids, const portico::Report* report) {
+    static_cast<portico::Decoder*>(decoder)->describe(scores, num_rows, size, token_ids, *report);
 }
 
 PORTICO_PUBLIC void portico_head(void* decoder, const float* hidden, int64_t num_rows, float* logits) {

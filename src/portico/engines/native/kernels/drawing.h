@@ -21,6 +21,17 @@ struct Choices {
     const double* uniforms;
 };
 
+// Log-probabilities of tokens that were drawn, or stand there, and of the best ones: [rows], and [rows][width] for these. A
+// negative `num_best` asks for nothing; where there are fewer, the ids of the others are -1.
+struct Report {
+    const int64_t* num_best;
+    int64_t width;
+    float* logprobs;
+    int64_t* ranks;
+    int64_t* best_ids;
+    float* best_logprobs;
+};
+
 // The first place of the largest number.
 inline int64_t place_of_best(const float* x, int64_t size) {
     constexpr int kStep = 4 * kWidth;
@@ -40,10 +51,19 @@ inline int64_t place_of_best(const float* x, int64_t size) {
 // Draws from one row after another; the buffers are kept. A token whose score is minus infinity is never drawn.
 class Drawing {
 public:
-    int64_t draw(const float* row, int64_t size, const Choices& choices, int64_t index) {
+    int64_t draw(const float* row, int64_t size, const Choices& choices, const Report& report, int64_t index) {
+        const bool is_greedy = choices.uniforms[index] < 0, is_shown = report.num_best[index] >= 0;
+        if (is_greedy) {
+            const int64_t token = place_of_best(row, size);
+            if (is_shown) describe(row, size, token, report, index);
+            return token;
+        }
         x_ = row, size_ = size, factor_ = 1.0f / choices.temperatures[index];
         find_maxima();
-        if (!(top_ > -kInfinity)) return 0;
+        if (!(top_ > -kInfinity)) {
+            if (is_shown) show(0, false, report, index);
+            return 0;
+        }
         const int64_t top_k = choices.top_ks[index];
         const double top_p = choices.top_ps[index], uniform = choices.uniforms[index];
         bool has_list = top_k > 0 && top_k < size;
@@ -59,7 +79,16 @@ public:
             keep_share(share);
             has_list = true;
         }
-        return has_list ? chosen(uniform) : chosen_of_all(uniform);
+        const int64_t token = has_list ? chosen(uniform) : chosen_of_all(uniform);
+        if (is_shown) show(token, has_list, report, index);
+        return token;
+    }
+
+    // Reports on a token of a row whose scores are taken as they are.
+    void describe(const float* row, int64_t size, int64_t token, const Report& report, int64_t index) {
+        x_ = row, size_ = size, factor_ = 1;
+        find_maxima();
+        show(token, false, report, index);
     }
 
 private:
@@ -76,6 +105,31 @@ private:
 
     static bool is_better(const Token& a, const Token& b) {
         return a.score > b.score || (a.score == b.score && a.id < b.id);
+    }
+
+    // With a list nothing else can have been drawn.
+    void show(int64_t token, bool has_list, const Report& report, int64_t index) {
+        const double total = has_list ? weigh_list() : weigh_all();
+        const float score = x_[token], norm = static_cast<float>(std::log(total));
+        const auto logprob = [&](float of) { return (of - top_) * factor_ - norm; };
+        report.logprobs[index] = logprob(score);
+        const int64_t wanted = std::min(report.num_best[index], size_);
+        int64_t rank = 0;
+        if (has_list) {
+            for (const Token& each : list_) rank += each.score >= score;
+        } else {
+            for (int64_t i = 0; i < size_; i += kBlock)
+                if (maxima_[i / kBlock] >= score)
+                    for (int64_t j = i; j < std::min(i + kBlock, size_); ++j) rank += x_[j] >= score;
+            if (wanted) keep_from(bound(wanted));
+        }
+        report.ranks[index] = rank;
+        const int64_t count = std::min<int64_t>(wanted, list_.size());
+        if (count) std::partial_sort(list_.begin(), list_.begin() + count, list_.end(), is_better);
+        for (int64_t i = 0; i < wanted; ++i) {
+            report.best_ids[index * report.width + i] = i < count ? list_[i].id : -1;
+            report.best_logprobs[index * report.width + i] = i < count ? logprob(list_[i].score) : -kInfinity;
+        }
     }
 
     // The best score of each block of tokens, and of all.

@@ -8,7 +8,7 @@ import importlib.util
 from ctypes import POINTER, c_int32, c_int64, c_void_p
 from pathlib import Path
 
-from portico.engines.native.kernels.structures import Batch, Choices, Matrix, Model
+from portico.engines.native.kernels.structures import Batch, Choices, Matrix, Model, Report
 
 # What the compiler takes for granted of x86-64-v3, in the system's words; the fourth level has all of it.
 _LEVEL_3 = ("avx2", "fma", "f16c", "bmi1", "bmi2", "abm", "movbe")
@@ -51,7 +51,8 @@ def _with_signatures(library: ctypes.CDLL) -> ctypes.CDLL:
         ("portico_create", c_void_p, (POINTER(Model), c_int64, c_int64)),
         ("portico_destroy", None, (c_void_p,)),
         ("portico_forward", None, (c_void_p, POINTER(Batch))),
-        ("portico_draw", None, (c_void_p, c_void_p, c_int64, c_int64, POINTER(Choices), c_void_p)),
+        ("portico_draw", None, (c_void_p, c_void_p, c_int64, c_int64, POINTER(Choices), POINTER(Report), c_void_p)),
+        ("portico_describe", None, (c_void_p, c_void_p, c_int64, c_int64, c_void_p, POINTER(Report))),
         ("portico_head", None, (c_void_p, c_void_p, c_int64, c_void_p)),
     ):
         function = getattr(library, name)

@@ -84,3 +84,16 @@ class Choices(ctypes.Structure):
         ("min_ps", c_void_p),
         ("uniforms", c_void_p),
     )
+
+
+class Report(ctypes.Structure):
+    """Where log-probabilities go."""
+
+    _fields_ = (
+        ("num_best", c_void_p),
+        ("width", c_int64),
+        ("logprobs", c_void_p),
+        ("ranks", c_void_p),
+        ("best_ids", c_void_p),
+        ("best_logprobs", c_void_p),
+    )
