@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
+from reliability import sequences
 from reliability.access import ALICE, write_keys
 from reliability.check import Check, Result, Settings
 from reliability.client import encode_request, exchange
@@ -21,6 +22,10 @@ _NUMBERS = tuple(f"A{number}" for number in range(1, 15))
 _GRAMMARS = ("B1", "B2", "B3", "B7")
 _BODIES = ("C1", "C2", "C3", "C4", "C5", "C9", "C13")
 _TENSORS = ("C8", "C15", "A14", "E3")
+# How the demo model's vocabulary spells `<tool_call>`.
+_MARKER_IDS = (27, 83, 78, 600, 62, 66, 610, 29)
+# The demo model's own takes no tools.
+_TEMPLATE = "{{ tools | tojson }}{% for message in messages %}{{ message.content }}{% endfor %}"
 _PROMPTS = ("E1", "E2", "E3", "E4", "E5", "E6", "E7", "E8")
 # A short form allows for what the interpreter keeps of its first thousands of objects.
 _FIRST_GROWTH = 48 << 20
@@ -29,7 +34,8 @@ _FIRST_GROWTH = 48 << 20
 async def _check_numbers(settings: Settings) -> Result:
     attacks = choose(numbers.attacks(_SURFACES), _NUMBERS, settings, 250)
     async with run_server(settings, engine="native") as server:
-        return await attack_all(server, attacks, settings, _FIRST_GROWTH)
+        result = await attack_all(server, attacks, settings, _FIRST_GROWTH)
+        return result.joined([await sequences.check_names(server, settings)])
 
 
 async def _check_grammars(settings: Settings) -> Result:
@@ -37,8 +43,9 @@ async def _check_grammars(settings: Settings) -> Result:
     async with run_server(settings, engine="native") as server:
         result = await attack_all(server, attacks, settings, 256 << 20)
         idle = await _processor_share(server)
+        further = [await sequences.check_after_each_other(server), await sequences.check_many_schemas(server, settings)]
     problems = [] if idle < 0.2 else [f"a second after the last refusal {idle:.2f} of a core is still in use"]
-    return result.joined([Result.judge(f"{idle:.2f} of a core in use afterwards", problems)])
+    return result.joined([Result.judge(f"{idle:.2f} of a core in use afterwards", problems), *further])
 
 
 async def _processor_share(server: Server) -> float:
@@ -55,7 +62,13 @@ async def _check_templates(settings: Settings) -> Result:
     attacks += list(_escapes(str(canary)))
     async with run_server(settings) as server:
         result = await attack_all(server, attacks, settings, _FIRST_GROWTH)
-    return result.joined([Result.judge("", ["code of a template was run"] if canary.exists() else [])])
+    template = settings.directory / "takes-tools.jinja"
+    template.write_text(_TEMPLATE, encoding="utf-8")
+    flags = ("--tool-call-parser", "hermes", "--chat-template", str(template), "--max-model-len", str(1 << 20))
+    script = ("--tokens-per-step", "64", "--script", *map(str, _MARKER_IDS))
+    async with run_server(settings, *flags, *script) as server:
+        markers = await sequences.check_markers(server, settings, _MARKER_IDS)
+    return result.joined([Result.judge("", ["code of a template was run"] if canary.exists() else []), markers])
 
 
 def _escapes(canary: str) -> Iterator[Attack]:
@@ -149,12 +162,19 @@ CHECKS = (
         "X2",
         "Bad input",
         "grammars, expressions and schemas made not to end",
-        f"{_ORACLE}; the processor idle after a second",
+        f"{_ORACLE}; the processor idle after a second; new schemas again and again take no more memory",
         _check_grammars,
         is_quick=True,
         uses_model=True,
     ),
-    Check("X3", "Bad input", "templates in requests", f"{_ORACLE}; no code run", _check_templates, is_quick=True),
+    Check(
+        "X3",
+        "Bad input",
+        "templates in requests",
+        f"{_ORACLE}; no code run; a model that opens calls for ever is answered in linear time",
+        _check_templates,
+        is_quick=True,
+    ),
     Check("X4", "Bad input", "bodies and heads that are not what they say", _ORACLE, _check_bodies, is_quick=True),
     Check(
         "X5",

@@ -112,3 +112,23 @@ def test_one_line_says_the_same() -> None:
     assert json.loads(encoded) == text
     assert encoded.decode().splitlines() == [encoded.decode()]
     assert wire.one_line(b'"plain"') == b'"plain"'
+
+
+@pytest.mark.parametrize(
+    ("body", "name", "sentence"),
+    [
+        (
+            b'{"a": {"b": [1, -9223372036854775809]}}',
+            "a.b[1]",
+            "at least -9223372036854775808, got -9223372036854775809.",
+        ),
+        (b'{"a": 18446744073709551616}', "a", "at most 18446744073709551615, got 18446744073709551616."),
+        (b'{"a": 1' + b"0" * 400 + b"}", "a", "got 1000000000000000000000000000000000000000..."),
+    ],
+)
+def test_integers_have_an_end(body: bytes, name: str, sentence: str) -> None:
+    with pytest.raises(wire.IntegerOutOfRange) as refusal:
+        wire.decode_object(body)
+    assert refusal.value.name == name
+    assert sentence in str(refusal.value)
+    assert isinstance(wire.read_object(body), dict)

@@ -38,12 +38,29 @@ _MAX_CACHE_SALT = 128
 _encoder = msgspec.json.Encoder()
 
 
+# Some servers count from the least signed number, others to the greatest one without a sign.
+_MIN_INTEGER, _MAX_INTEGER = -(2**63), 2**64 - 1
+_MAX_DIGITS = 40
+
+
 class SchemaMismatch(InvalidParameter):
     """A field is missing or has the wrong type, in distinction from a value out of range."""
 
     def __init__(self, name: str, message: str, is_missing: bool) -> None:
         super().__init__(name, message)
         self.is_missing = is_missing
+
+
+class IntegerOutOfRange(SchemaMismatch):
+    """An integer of more than 64 bits; `limit` is the one that it is beyond."""
+
+    def __init__(self, name: str, number: int) -> None:
+        self.limit = _MAX_INTEGER if number > 0 else _MIN_INTEGER
+        self.number = number
+        digits = str(number)
+        self.shown = digits if len(digits) <= _MAX_DIGITS else f"{digits[:_MAX_DIGITS]}..."
+        which = "at most" if number > 0 else "at least"
+        super().__init__(name, f"`{name}` must be {which} {self.limit}, got {self.shown}.", is_missing=False)
 
 
 def error_headers(error: PorticoError) -> dict[str, str]:
@@ -92,8 +109,20 @@ def decode_object(body: bytes) -> dict[str, Any]:
     """The JSON object in a request body.
 
     Raises:
-        MalformedRequest: the body is not UTF-8 JSON, is nested too deep, has too many values or integers that nothing
-            can count, or is not an object.
+        MalformedRequest: the body is not UTF-8 JSON, is nested too deep, has too many values, or is not an object.
+        IntegerOutOfRange: it has an integer that nothing can count.
+    """
+    value = read_object(body)
+    if _LONG_NUMBER.search(body):
+        _refuse_large_integers(value)
+    return value
+
+
+def read_object(body: bytes) -> dict[str, Any]:
+    """The JSON object in a request body whose integers may be of any size.
+
+    Raises:
+        MalformedRequest: see `decode_object`.
     """
     if len(body) > MAX_VALUES and sum(map(body.count, (b",", b"{", b"["))) > MAX_VALUES:
         raise MalformedRequest(f"The request body has more than {MAX_VALUES} values.")
@@ -105,22 +134,21 @@ def decode_object(body: bytes) -> dict[str, Any]:
         raise MalformedRequest("The request body is nested too deep.") from None
     if not isinstance(value, dict):
         raise MalformedRequest("The request body must be a JSON object.")
-    if _LONG_NUMBER.search(body):
-        _refuse_large_integers(value)
     return value
 
 
-def _refuse_large_integers(value: Any) -> None:
+def _refuse_large_integers(fields: dict[str, Any]) -> None:
     """Neither engines nor clients have integers of more than 64 bits."""
-    rest = [value]
+    rest: list[tuple[str, Any]] = [("", fields)]
     while rest:
-        match rest.pop():
-            case int(number) if not -(2**63) <= number < 2**64:
-                raise MalformedRequest("The request body has an integer of more than 64 bits.")
-            case dict(fields):
-                rest.extend(fields.values())
+        path, value = rest.pop()
+        match value:
+            case int(number) if not _MIN_INTEGER <= number <= _MAX_INTEGER:
+                raise IntegerOutOfRange(path, number)
+            case dict(inner):
+                rest.extend((f"{path}.{name}" if path else name, each) for name, each in inner.items())
             case list(items):
-                rest.extend(items)
+                rest.extend((f"{path}[{index}]", each) for index, each in enumerate(items))
 
 
 def convert(fields: dict[str, Any], schema: type[T], scope: str = "") -> T:

@@ -69,9 +69,21 @@ def encode_error(error: PorticoError) -> bytes:
 def error_fields(error: PorticoError) -> dict[str, str | None]:
     """What the error object has."""
     _, kind, code = _row(error)
+    message = str(error)
+    if isinstance(error, wire.IntegerOutOfRange):
+        message, code = _out_of_range(error)
     if isinstance(error, wire.SchemaMismatch) and error.is_missing:
         code = "missing_required_parameter"
-    return {"message": str(error), "type": kind, "param": _param(error), "code": code}
+    return {"message": message, "type": kind, "param": _param(error), "code": code}
+
+
+def _out_of_range(error: wire.IntegerOutOfRange) -> tuple[str, str]:
+    """OpenAI's sentence and code for an integer that is too large or too small."""
+    sign, side, code = (">=", "below minimum", "integer_below_min_value")
+    if error.number > 0:
+        sign, side, code = ("<=", "above maximum", "integer_above_max_value")
+    expected = f"Expected a value {sign} {error.limit}, but got {error.shown} instead."
+    return f"Invalid '{error.name}': integer {side} value. {expected}", code
 
 
 def _row(error: PorticoError) -> tuple[int, str, str | None]:

@@ -69,7 +69,7 @@ def decode_root(raw: RawRequest, profile: Profile) -> Exchange:
 def claims(body: bytes, *names: str) -> bool:
     """Whether a body on a shared path has `inputs`, or one of the other names."""
     try:
-        fields = wire.decode_object(body)
+        fields = wire.read_object(body)
     except MalformedRequest:
         return False
     return any(fields.get(name) is not None for name in ("inputs", *names))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 
 from portico.core.dialect import RawRequest, Reply
 from portico.core.errors import (
@@ -29,6 +30,7 @@ from portico.core.errors import (
 )
 from portico.dialects import wire
 
+_MISFIT = "Failed to deserialize the JSON body into the target type"
 _TEXT = "text/plain; charset=utf-8"
 
 
@@ -113,8 +115,10 @@ def refuse(error: PorticoError) -> Reply:
     match error:
         case MalformedRequest():
             return _text(400, f"Failed to parse the request body as JSON: {error}")
+        case wire.IntegerOutOfRange():
+            return _text(422, f"{_MISFIT}: {error.name}: {_misread(error)}")
         case wire.SchemaMismatch():
-            return _text(422, f"Failed to deserialize the JSON body into the target type: {error}")
+            return _text(422, f"{_MISFIT}: {error}")
         case Unauthorized() | Forbidden():
             # Without a type, as TGI's has no body at all: clients then go by the status.
             status = 401 if isinstance(error, Unauthorized) else 403
@@ -184,7 +188,7 @@ def incomplete(error_type: str) -> bytes:
 def is_stream(raw: RawRequest) -> bool:
     """Whether the body asks for a stream."""
     try:
-        return wire.decode_object(raw.body).get("stream") is True
+        return wire.read_object(raw.body).get("stream") is True
     except MalformedRequest:
         return False
 
@@ -210,6 +214,14 @@ def _sentence(error: PorticoError) -> str:
         f"`inputs` tokens + `max_new_tokens` must be <= {error.max_model_len}. "
         f"Given: {error.num_prompt_tokens} `inputs` tokens and {error.max_tokens} `max_new_tokens`"
     )
+
+
+def _misread(error: wire.IntegerOutOfRange) -> str:
+    """What becomes of an integer that TGI has no type for: a number of another kind, or none."""
+    try:
+        return f"invalid type: floating point `{Decimal(repr(float(error.number))):f}.0`, expected u64"
+    except OverflowError:
+        return "number out of range"
 
 
 def _object(sentence: str, error_type: str) -> bytes:
