@@ -21,7 +21,7 @@ from portico.bench.command import run_bench
 from portico.bench.config import BenchConfig
 from portico.bench.frontend import FrontendPoint, frontend_to_json, render_frontend
 from portico.bench.limits import MachineLimits, ModelLimits
-from portico.bench.memory import read_memory_use
+from portico.bench.memory import MemoryUse, read_memory_use
 from portico.bench.plot import render_plot
 from portico.bench.report import point_to_json, render_points
 from portico.bench.runner import LoadPoint
@@ -132,6 +132,14 @@ async def test_memory_of_a_server_that_runs_already(checkpoint: Path) -> None:
         memory = await read_memory_use(native.address, None)
     assert memory is not None
     assert memory.base < memory.peak
+
+
+def test_what_is_left_of_a_server_whose_engine_is_gone() -> None:
+    memory = MemoryUse(weights=1000, kv_cache=1000, base=300, peak=2500)
+    whole = replace(EMPTY, peak_memory=2500, memory=memory)
+    assert (whole.memory_share, whole.memory_share_without_base) == (1.25, 1.1)
+    left = replace(whole, peak_memory=200)
+    assert left.memory_share is left.memory_share_without_base is None
 
 
 async def test_a_server_that_says_nothing_of_its_memory(server: RunningServer) -> None:

@@ -51,17 +51,18 @@ class LoadPoint:
 
     @property
     def memory_share(self) -> float | None:
-        """The peak, as a part of weights and KV cache together."""
-        if self.memory is None or self.peak_memory is None:
+        """The peak, as a part of weights and KV cache together; None also of a server whose engine is gone."""
+        if self.memory is None or self.peak_memory is None or self.peak_memory < self.memory.weights:
             return None
         return self.memory.share(self.peak_memory)
 
     @property
     def memory_share_without_base(self) -> float | None:
         """The same of what was taken besides interpreter and libraries."""
-        if self.memory is None or self.peak_memory is None:
+        share = self.memory_share
+        if share is None or self.memory is None:
             return None
-        return self.memory.share(self.peak_memory - self.memory.base)
+        return share - self.memory.share(self.memory.base)
 
 
 def make_workload(config: BenchConfig, token_ids: range) -> Workload:
