@@ -92,7 +92,16 @@ async def _check_routes(settings: Settings) -> Result:
             status = (await server.request("GET", path, headers=bearer(ALICE))).status
             if status == 401:
                 problems.append(f"GET {path} with a right key: 401")
+    problems += await _find_further_sockets(settings)
     return Result.judge(f"{len(paths)} paths x {len(_METHODS)} methods x 3 kinds of no key", problems)
+
+
+async def _find_further_sockets(settings: Settings) -> list[str]:
+    """What listens beside the port that was asked for, of a server with its engine in a process of its own."""
+    async with run_server(settings, engine="native") as server:
+        host, port = server.address
+        found = server.listening()
+    return [] if found == {f"{host}:{port}"} else [f"asked for {host}:{port}, it listens at {sorted(found)}"]
 
 
 _WRONG = (
@@ -174,8 +183,8 @@ def welch(first: Sequence[float], second: Sequence[float]) -> float:
 CHECKS = (
     Check(
         "T1", "Tenant", "every route with every kind of key",
-        "without a right key only health is answered; operators' routes are 404 on the data port",
-        _check_routes, is_quick=True,
+        "without a right key only health is answered; operators' routes are 404 on the data port; nothing else listens",
+        _check_routes, is_quick=True, uses_model=True,
     ),
     Check(
         "T2", "Tenant", "keys that are none",

@@ -112,6 +112,12 @@ async def _check_paths(settings: Settings) -> Result:
                 problems.append(f"{label}: {method} {target} had status {answer.status}: {answer.text[:80]}")
         right = {"authorization": f"Bearer {ALICE}"}
         control = await server.request("POST", "/v1/chat/completions", dict(body), right)
+        for origin in ("http://evil.example", "null", "http://127.0.0.1"):
+            for method in ("POST", "OPTIONS"):
+                asked = {**right, "origin": origin, "access-control-request-method": "POST"}
+                answer = await server.request(method, "/v1/chat/completions", dict(body), asked)
+                if any(name.startswith("access-control-allow") for name in answer.headers):
+                    problems.append(f"pages of {origin} may read answers to {method}")
     if control.status != 200:
         problems.append(f"with its key the same request had status {control.status}")
     return Result.judge(f"{num_sent} ways without a key, {len(problems)} answered", problems)
@@ -180,7 +186,7 @@ CHECKS = (
         "X5",
         "Bad input",
         "paths and hosts written otherwise, without a key",
-        "no 2xx and no 5xx",
+        "no 2xx and no 5xx; no page of elsewhere may read an answer",
         _check_paths,
         is_quick=True,
     ),

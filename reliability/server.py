@@ -24,6 +24,7 @@ _START_TIMEOUT = 120
 _STOP_TIMEOUT = 40
 _SHOWN_LOG = 2000
 _names = itertools.count()
+_LISTENING = "0A"
 
 
 class ServerStartFailed(Exception):
@@ -91,6 +92,20 @@ class Server:
             if stat := _read(f"/proc/{pid}/stat"):
                 ticks += sum(map(int, stat.rpartition(")")[2].split()[11:13]))
         return ticks / os.sysconf("SC_CLK_TCK")
+
+    def listening(self) -> set[str]:
+        """The addresses, as `127.0.0.1:1025`, at which it or its engine can be reached."""
+        inodes = {
+            _inode(path) for pid in (self.pid, *_children(self.pid)) for path in Path(f"/proc/{pid}/fd").iterdir()
+        }
+        found: set[str] = set()
+        for name in ("tcp", "tcp6"):
+            for line in _read(f"/proc/{self.pid}/net/{name}").splitlines()[1:]:
+                fields = line.split()
+                if fields[3] == _LISTENING and fields[9] in inodes:
+                    address, _, port = fields[1].partition(":")
+                    found.add(f"{_dotted(address)}:{int(port, 16)}")
+        return found
 
     def num_fds(self) -> int:
         """Open file descriptors."""
@@ -221,6 +236,18 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
     # The server has a session of its own, so whatever it left behind is in this group and nobody else is.
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
+
+
+def _inode(path: Path) -> str:
+    try:
+        return os.readlink(path).removeprefix("socket:[").removesuffix("]")
+    except OSError:
+        return ""
+
+
+def _dotted(address: str) -> str:
+    """An IPv4 address of the table of sockets; others as they are there."""
+    return ".".join(str(byte) for byte in reversed(bytes.fromhex(address))) if len(address) == 8 else address
 
 
 def _read(path: str) -> str:
