@@ -2,34 +2,66 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import pytest
+
 from portico.engines.native.pace import PrefillPace
 
 
-def test_before_anything_is_known_chunks_are_small() -> None:
-    assert PrefillPace().budget == 16
+def settled(pace: PrefillPace, seconds_of: Callable[[int], float], num_steps: int = 12) -> int:
+    for _ in range(num_steps):
+        pace.note(pace.budget, seconds_of(pace.budget))
+    return pace.budget
 
 
-def test_the_pace_is_a_moving_average() -> None:
-    pace = PrefillPace()
-    pace.note(10_000, 1.0)
-    assert pace.budget == 992
-    pace.note(20_000, 1.0)
-    assert pace.budget == 1296
-    pace.note(3, 100.0)
-    assert pace.budget == 1296
+def test_before_anything_is_known_pieces_are_small() -> None:
+    assert PrefillPace().budget == 64
+
+
+@pytest.mark.parametrize("fixed", [0.0, 0.02, 0.06])
+def test_pieces_come_to_take_the_time_that_they_may(fixed: float) -> None:
+    """Also where most of the time of a small one is that of reading the weights."""
+    budget = settled(PrefillPace(), lambda num_tokens: fixed + num_tokens / 4000)
+    assert 0.085 < fixed + budget / 4000 <= 0.1
 
 
 def test_those_who_are_used_to_short_steps_wait_less() -> None:
     pace = PrefillPace()
-    pace.note(10_000, 1.0)
-    pace.note_decode(0.01)
-    assert pace.budget == 192
-    pace.note_decode(10.0)
-    assert pace.budget == 992
+    settled(pace, lambda num_tokens: num_tokens / 10_000)
+    assert pace.budget == pytest.approx(1000, abs=20)
+    for _ in range(20):
+        pace.note_decode(0.01)
+    assert settled(pace, lambda num_tokens: num_tokens / 10_000) == 192
 
 
-def test_chunks_are_never_tiny() -> None:
+def test_pieces_shrink_as_the_context_grows() -> None:
+    pace, depth, worst = PrefillPace(), 0, 0.0
+    pace.note_decode(0.02)
+    for _ in range(60):
+        seconds = 0.004 + pace.budget * (1 + depth / 1000) / 10_000
+        worst = max(worst, seconds)
+        depth += pace.budget
+        pace.note(pace.budget, seconds)
+    assert worst < 0.06
+
+
+def test_one_slow_step_does_not_undo_what_was_learnt() -> None:
     pace = PrefillPace()
-    pace.note(10_000, 1.0)
+    before = settled(pace, lambda num_tokens: num_tokens / 10_000)
+    pace.note(before, 10.0)
+    assert pace.budget >= before // 4 - 16
+    assert settled(pace, lambda num_tokens: num_tokens / 10_000, 4) == pytest.approx(before, abs=20)
+
+
+def test_short_and_small_steps_tell_nothing() -> None:
+    pace = PrefillPace()
+    before = settled(pace, lambda num_tokens: num_tokens / 10_000)
+    pace.note(3, 0.01)
+    assert pace.budget == before
+
+
+def test_pieces_are_never_tiny() -> None:
+    pace = PrefillPace()
     pace.note_decode(0.0001)
-    assert pace.budget == 16
+    assert settled(pace, lambda num_tokens: num_tokens / 1000) == 16

@@ -1,13 +1,14 @@
-"""How fast prompts are evaluated, and how much of one may stand between two tokens of others."""
+"""How much of a prompt may be evaluated between two tokens of others."""
 
 from __future__ import annotations
 
+_FIRST_TOKENS = 64
 _MIN_TOKENS = 16
 _GRANULE = 16
-# Weight of the newest step; the first steps of a process are slower than all later ones.
+# Weight of the newest step of decoding; the first steps of a process are slower than all later ones.
 _NEWEST = 0.3
-
-
+# How far one piece of a prompt moves the size of the next.
+_MOST_SHRINKING, _MOST_GROWING = 0.25, 2.0
 # Seconds that a step of prefill may take while other sequences wait for their next tokens, and how many of their own
 # steps: who reads along notices a gap by what it is used to.
 _MAX_STALL = 0.1
@@ -15,32 +16,40 @@ _MAX_STALLED_STEPS = 2
 
 
 class PrefillPace:
-    """Moving averages over steps of prefill and of decoding."""
+    """Moves the size of pieces of prompts to where they take the time that they may.
+
+    The rate of a piece says little about that of another: a small one takes as long as reading the weights, whatever
+    its size, and one behind a long context longer than one at the beginning.
+    """
 
     def __init__(self) -> None:
-        self._tokens_per_second: float | None = None
+        self._num_tokens = float(_FIRST_TOKENS)
         self._decode_seconds: float | None = None
 
     def note(self, num_tokens: int, seconds: float) -> None:
-        """Takes note of a step; short ones tell nothing."""
-        if num_tokens < _GRANULE or seconds <= 0:
+        """Takes note of a step of prefill; one that is short and small tells nothing."""
+        allowed = self._allowed_seconds
+        if seconds <= 0 or (num_tokens < self._num_tokens / 2 and seconds < allowed):
             return
-        self._tokens_per_second = _moved(self._tokens_per_second, num_tokens / seconds)
+        target = num_tokens * allowed / seconds
+        least, most = self._num_tokens * _MOST_SHRINKING, self._num_tokens * _MOST_GROWING
+        self._num_tokens = max(float(_MIN_TOKENS), min(max(target, least), most))
 
     def note_decode(self, seconds: float) -> None:
         """Takes note of a step of decoding."""
-        self._decode_seconds = _moved(self._decode_seconds, seconds)
+        before = self._allowed_seconds
+        average = seconds if self._decode_seconds is None else self._decode_seconds
+        self._decode_seconds = average + _NEWEST * (seconds - average)
+        if self._allowed_seconds < before:
+            self._num_tokens = max(float(_MIN_TOKENS), self._num_tokens * self._allowed_seconds / before)
 
     @property
     def budget(self) -> int:
         """Tokens of prompts that others may be kept waiting for; round, and never so few that little is gained."""
-        if self._tokens_per_second is None:
-            return _MIN_TOKENS
-        seconds = _MAX_STALL
-        if self._decode_seconds is not None:
-            seconds = min(seconds, _MAX_STALLED_STEPS * self._decode_seconds)
-        return max(_MIN_TOKENS, int(self._tokens_per_second * seconds) // _GRANULE * _GRANULE)
+        return max(_MIN_TOKENS, int(self._num_tokens) // _GRANULE * _GRANULE)
 
-
-def _moved(average: float | None, newest: float) -> float:
-    return newest if average is None else average + _NEWEST * (newest - average)
+    @property
+    def _allowed_seconds(self) -> float:
+        if self._decode_seconds is None:
+            return _MAX_STALL
+        return min(_MAX_STALL, _MAX_STALLED_STEPS * self._decode_seconds)

@@ -24,3 +24,13 @@ def test_other_systems_have_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 def test_kernels_that_were_not_built_are_not_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(library, "_VARIANTS", (("avx9000", ()),))
     assert library.load.__wrapped__() is None
+
+
+def test_kernels_from_other_sources_are_not_used(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    if library.load() is None:
+        pytest.skip("no kernels on this machine")
+    monkeypatch.setattr(library, "_INTERFACE", -1)
+    assert library.load.__wrapped__() is None
+    assert "compiled from other sources" in caplog.text

@@ -453,6 +453,9 @@ extern "C" {
 
 #define PORTICO_PUBLIC __attribute__((visibility("default")))
 
+// To be changed with every function and structure here; `library.py` has the same number.
+PORTICO_PUBLIC int64_t portico_interface() { return 2; }
+
 PORTICO_PUBLIC int64_t portico_panel() { return portico::kPanel; }
 
 PORTICO_PUBLIC int64_t portico_block_floats(int64_t block_size, int64_t num_kv_heads, int64_t head_dim) {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import importlib.util
+import logging
 from ctypes import POINTER, c_int32, c_int64, c_void_p
 from pathlib import Path
 
@@ -18,17 +19,24 @@ _VARIANTS = (
     ("avx2", _LEVEL_3),
 )
 _CPUINFO = Path("/proc/cpuinfo")
+# What functions and structures there are, as `decoder.cpp` numbers them.
+_INTERFACE = 2
+
+_logger = logging.getLogger(__name__)
 
 
 @functools.cache
 def load(variant: str | None = None) -> ctypes.CDLL | None:
-    """The kernels of a variant, or the best ones; None if this processor cannot run them or they were not built."""
+    """The kernels of a variant, or the best ones; None if this processor cannot run them or there are none."""
     flags = _processor_flags()
     for name, needed in _VARIANTS:
         if variant in (None, name) and flags.issuperset(needed):
             spec = importlib.util.find_spec(f"{__package__}.{name}")
             if spec is not None and spec.origin is not None:
-                return _with_signatures(ctypes.CDLL(spec.origin))
+                found = ctypes.CDLL(spec.origin)
+                if getattr(found, "portico_interface", lambda: None)() == _INTERFACE:
+                    return _with_signatures(found)
+                _logger.warning("%s was compiled from other sources: install again to use it", spec.origin)
     return None
 
 
