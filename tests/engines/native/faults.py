@@ -24,7 +24,7 @@ PREFILL, DECODE, SAMPLE, LATE_SAMPLE, MEMORY = range(9001, 9006)
 # From here on every step fails; a step never ends.
 BROKEN, ENDLESS = range(9010, 9012)
 # Of so many tokens, log-probabilities take too much memory.
-LOGPROBS_LENGTH = 77
+LOGPROBS_LENGTH = 13
 # Faults come with this token of the output, unless they come with the prompt.
 LATE = 10
 

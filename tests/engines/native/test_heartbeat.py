@@ -15,14 +15,14 @@ from portico.engines.native.heartbeat import Heart
 class Patient:
     """A heart that beats fast; `exits` are the ends that it brought about."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, num_parameters: int = 0) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(heartbeat, "INTERVAL", 0.02)
-        monkeypatch.setattr(heartbeat, "_MAX_STEP", 0.2)
         monkeypatch.setattr(os, "_exit", self._exit)
         self.num_beats = 0
-        self.num_tokens = 1
+        self.progress = 0
+        self.max_stillness = 0.2
         self.exits: list[int] = []
-        self.heart = Heart(self._beat, lambda: self.num_tokens, num_parameters)
+        self.heart = Heart(self._beat, lambda: self.progress, lambda: self.max_stillness)
         self.heart.start()
 
     def _beat(self) -> None:
@@ -51,9 +51,20 @@ def test_steps_that_end_and_idle_hours_do_not(monkeypatch: pytest.MonkeyPatch) -
     assert patient.exits == []
 
 
-def test_a_large_step_of_a_large_model_may_take_longer(monkeypatch: pytest.MonkeyPatch) -> None:
-    patient = Patient(monkeypatch, num_parameters=10**9)
-    patient.num_tokens = 2000
+def test_a_long_step_that_gets_on_may_take_as_long_as_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    patient = Patient(monkeypatch)
+    patient.heart.begin()
+    for _ in range(20):
+        time.sleep(0.05)
+        patient.progress += 1
+    assert patient.exits == []
+    time.sleep(1.0)
+    assert patient.exits == [1]
+
+
+def test_a_slow_model_may_take_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    patient = Patient(monkeypatch)
+    patient.max_stillness = 100.0
     patient.heart.begin()
     time.sleep(0.8)
     assert patient.exits == []

@@ -65,3 +65,17 @@ def test_pieces_are_never_tiny() -> None:
     pace = PrefillPace()
     pace.note_decode(0.0001)
     assert settled(pace, lambda num_tokens: num_tokens / 1000) == 16
+
+
+def test_what_runs_alone_may_take_longer_but_not_for_ever() -> None:
+    pace = PrefillPace()
+    assert pace.budget_alone == 64
+    pace.note(64, 0.64)
+    assert pace.budget_alone == 400
+    # Small pieces between tokens of others say nothing of it.
+    pace.note(16, 1.0)
+    assert pace.budget_alone == 400
+    pace.note(400, 8.0)
+    assert pace.budget_alone == 192
+    pace.note(192, 60.0)
+    assert pace.budget_alone == 64

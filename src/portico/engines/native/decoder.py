@@ -187,6 +187,8 @@ class Decoder:
         on_layer: Callable[[], None] = lambda: None,
     ) -> None:
         self.config = config
+        # In the whole life, for those who look whether a pass gets on.
+        self.num_layers_done = 0
         self.dtype = weights.final_norm.dtype
         self.device = weights.embedding.device
         self._weights = weights
@@ -238,6 +240,7 @@ class Decoder:
             hidden = layer.attention_out(attend(index, q, kv)).add_(hidden)
             gate, up = layer.gate_up(self._norm(hidden, layer.ffn_norm)).chunk(2, dim=1)
             hidden = layer.down(functional.silu(gate).mul_(up)).add_(hidden)
+            self.num_layers_done += 1
         return self._norm(hidden, self._weights.final_norm)
 
     def logits(self, hidden: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from portico.engines.native.logprobs import following_logprobs
 from portico.engines.native.messages import Failure, StepDone
 from portico.engines.native.model_runner import ModelRunner
 from portico.engines.native.pace import PrefillPace
+from portico.engines.native.patience import Patience
 from portico.engines.native.restriction import is_restricted, leaves_nothing
 from portico.engines.native.sampler import Sampler
 from portico.engines.native.scheduler import Chunk, DecodeStep, PrefillStep, Scheduler
@@ -31,8 +32,7 @@ _logger = logging.getLogger(__name__)
 class EngineCore:
     """Jobs, scheduler, runner and sampler together; one thread drives it.
 
-    `on_scheduled` is told which jobs leave the queue, before the step that begins with them; `num_step_tokens` is how
-    many tokens the step evaluates that was begun last.
+    `on_scheduled` is told which jobs leave the queue, before the step that begins with them.
     """
 
     def __init__(self, info: ModelInfo, scheduler: Scheduler, runner: ModelRunner, sampler: Sampler) -> None:
@@ -45,14 +45,24 @@ class EngineCore:
         self._runner = runner
         self._careful = CarefulRunner(runner, sampler)
         self._pace = PrefillPace()
+        self._patience = Patience(runner.config, info.num_parameters)
+        scheduler.budget_alone = self._pace.budget_alone
         self._done = StepDone()
-        self.num_step_tokens = 0
         self._last_stats: EngineStats | None = None
 
     @property
     def has_work(self) -> bool:
         """Whether a step would do something."""
         return self._scheduler.has_work or bool(self._compilation)
+
+    @property
+    def max_stillness(self) -> float:
+        """Seconds that the step that was begun last may go without progress; any thread may ask."""
+        return self._patience.seconds
+
+    def progress(self) -> object:
+        """Whether a step gets on; see `ModelRunner`."""
+        return self._runner.progress()
 
     def add(self, handle: int, request: TokenJob) -> None:
         """Queues a job; one that cannot be run fails with the next step."""
@@ -88,11 +98,13 @@ class EngineCore:
         self._take_compiled()
         step = self._scheduler.schedule()
         if step is not None:
-            self.num_step_tokens = _num_tokens(step)
+            self._patience.begin(step)
             started_at = time.monotonic()
             if isinstance(step, PrefillStep):
                 self._begin(step.chunks, started_at)
             for part, result in self._careful.evaluate(step, self._fail):
+                if part is step:
+                    self._patience.note(time.monotonic() - started_at)
                 if isinstance(part, PrefillStep):
                     self._prefilled(part.chunks, result, started_at)
                 else:
@@ -151,6 +163,7 @@ class EngineCore:
     def _prefilled(self, chunks: tuple[Chunk, ...], hidden: Tensor, started_at: float) -> None:
         self._pace.note(sum(chunk.end - chunk.start for chunk in chunks), time.monotonic() - started_at)
         self._scheduler.prefill_budget = self._pace.budget
+        self._scheduler.budget_alone = self._pace.budget_alone
         ready: list[Sequence] = []
         rows: list[int] = []
         first = 0
@@ -303,12 +316,6 @@ def _failure(job: Job, error: BaseException) -> Failure:
     if isinstance(error, GrammarError) and grammar is not None:
         return Failure(job.handle, str(error), grammar.name)
     return Failure(job.handle, "The engine failed on this request.")
-
-
-def _num_tokens(step: PrefillStep | DecodeStep) -> int:
-    if isinstance(step, DecodeStep):
-        return len(step.sequences) + sum(map(len, step.drafts))
-    return sum(chunk.end - chunk.start for chunk in step.chunks)
 
 
 def _is_right(sequence: Sequence, draft: tuple[int, ...]) -> bool:

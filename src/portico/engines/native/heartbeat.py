@@ -1,8 +1,8 @@
 """How it is noticed that the engine's process does not get on.
 
 A thread of the process says every second that it is there, and ends the process when its main thread is at one thing
-for too long. The other side takes the process for hung when it hears nothing for a while. Both count seconds in which
-they ran themselves, so that a machine that was asleep or too busy is not taken for a hang.
+for too long without getting on. The other side takes the process for hung when it hears nothing for a while. Both count
+seconds in which they ran themselves, so that a machine that was asleep or too busy is not taken for a hang.
 """
 
 from __future__ import annotations
@@ -17,9 +17,6 @@ from collections.abc import Callable
 INTERVAL = 1.0
 # So many of them may be missing.
 MAX_SILENCE = 7
-# Seconds that a step may take, whatever it evaluates, and how slow the slowest machine is in computing the rest.
-_MAX_STEP = 6.0
-_SLOWEST = 2e9
 
 _logger = logging.getLogger(__name__)
 
@@ -38,14 +35,16 @@ class Tick:
 class Heart:
     """The thread. The main thread calls `begin` and `rest` around each round of work.
 
-    `beat` says that the process is there. `get_num_tokens` gives the tokens that the round evaluates, of a model with
-    `num_parameters`.
+    `beat` says that the process is there. `get_progress` gives something that changes as the round gets on, and
+    `get_max_stillness` the seconds in which it must have.
     """
 
-    def __init__(self, beat: Callable[[], None], get_num_tokens: Callable[[], int], num_parameters: int) -> None:
+    def __init__(
+        self, beat: Callable[[], None], get_progress: Callable[[], object], get_max_stillness: Callable[[], float]
+    ) -> None:
         self._beat = beat
-        self._get_num_tokens = get_num_tokens
-        self._seconds_per_token = 2 * num_parameters / _SLOWEST
+        self._get_progress = get_progress
+        self._get_max_stillness = get_max_stillness
         self._num_rounds = 0
         self._is_busy = False
 
@@ -63,15 +62,17 @@ class Heart:
         self._is_busy = False
 
     def _run(self) -> None:
-        num_ticks, last_round = 0, 0
+        num_ticks = 0
+        last: tuple[int, object] | None = None
         while True:
             tick = Tick()
             time.sleep(INTERVAL)
             self._beat()
-            if not self._is_busy or self._num_rounds != last_round:
-                num_ticks, last_round = 0, self._num_rounds
+            seen = (self._num_rounds, self._get_progress()) if self._is_busy else None
+            if seen is None or seen != last:
+                num_ticks, last = 0, seen
             elif tick.is_timely():
                 num_ticks += 1
-            if num_ticks * INTERVAL > _MAX_STEP + self._get_num_tokens() * self._seconds_per_token:
-                _logger.critical("one step takes longer than %g seconds: the process ends", num_ticks * INTERVAL)
+            if num_ticks * INTERVAL > self._get_max_stillness():
+                _logger.critical("a step does not get on for %g seconds: the process ends", num_ticks * INTERVAL)
                 os._exit(1)

@@ -64,7 +64,7 @@ class KernelRunner:
         on_layer: Callable[[], None] = lambda: None,
     ) -> None:
         self._library = library
-        self._config = config
+        self.config = config
         self._block_size = block_size
         dtype = weights.layers[0].qkv.dtype
         has_integers = is_quantized(weights.layers[0].qkv)
@@ -74,6 +74,8 @@ class KernelRunner:
             self._rotary = RotaryEmbedding(config.rope, config.head_dim, max_model_len, torch.float32, cpu)
         self._needs_prompt_lengths = config.rope is not None and config.rope.depends_on_prompt
         self._logits = torch.empty(0, config.vocab_size)
+        # What the kernels are writing: layer after layer is added to hidden states, and logits come last.
+        self._written = torch.empty(1, 1)
         floats = library.portico_block_floats(block_size, config.num_kv_heads, config.head_dim)
         # Zero pages of the system take no memory until they are written.
         self._caches = [np.zeros((num_blocks, floats), np.float32) for _ in range(config.num_layers)]
@@ -145,6 +147,10 @@ class KernelRunner:
             )
         )
 
+    def progress(self) -> object:
+        """See `ModelRunner`."""
+        return self._written[[0, -1]].numpy().tobytes()
+
     @torch.inference_mode()
     def logits(self, hidden: Tensor, rows: list[int]) -> Tensor:
         """See `ModelRunner`."""
@@ -179,9 +185,10 @@ class KernelRunner:
             lengths = torch.tensor(prompt_lengths) if self._needs_prompt_lengths else None
             cosines, sines = self._rotary(places, lengths)
             batch.cosines, batch.sines = cosines.data_ptr(), sines.data_ptr()
-        if self._config.logn_length is not None:
-            scales = query_scales(places, self._config.logn_length, torch.float32)
+        if self.config.logn_length is not None:
+            scales = query_scales(places, self.config.logn_length, torch.float32)
             batch.query_scales = scales.data_ptr()
+        self._written = hidden
         self._library.portico_forward(self._decoder, ctypes.byref(batch))
         return hidden
 
@@ -204,8 +211,9 @@ class KernelRunner:
         num_rows = len(hidden)
         # Kept from step to step: so many fresh pages would take the system longer than the product takes.
         if num_rows > len(self._logits):
-            self._logits = torch.empty(num_rows, self._config.vocab_size)
+            self._logits = torch.empty(num_rows, self.config.vocab_size)
         logits = self._logits[:num_rows]
+        self._written = logits
         self._library.portico_head(self._decoder, hidden.data_ptr(), num_rows, logits.data_ptr())
         return logits
 

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from portico.engines.native.decoder import DecoderConfig
 from portico.engines.native.drawing import Drawing
 from portico.engines.native.scheduler import Chunk, DecodeStep
 
@@ -21,6 +22,16 @@ class ModelRunner(Protocol):
 
     drawing: Drawing
     is_exact: bool
+
+    @property
+    def config(self) -> DecoderConfig:
+        """The sizes of the model."""
+
+    def progress(self) -> object:
+        """Something that differs from what it was if a running step has got on since, at least once in a layer.
+
+        Any thread may ask.
+        """
 
     def prefill(self, chunks: Items[Chunk]) -> Tensor:
         """Evaluates chunks of prompts; returns hidden states [rows, hidden], the chunks' rows one after another."""

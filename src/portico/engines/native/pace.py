@@ -13,6 +13,9 @@ _MOST_SHRINKING, _MOST_GROWING = 0.25, 2.0
 # steps: who reads along notices a gap by what it is used to.
 _MAX_STALL = 0.1
 _MAX_STALLED_STEPS = 2
+# The same where nobody waits: jobs that come or leave are looked after between steps, and a hang is told from a step.
+_MAX_STEP = 4.0
+_MIN_TOKENS_ALONE = 64
 
 
 class PrefillPace:
@@ -24,10 +27,13 @@ class PrefillPace:
 
     def __init__(self) -> None:
         self._num_tokens = float(_FIRST_TOKENS)
+        self._num_tokens_alone = float(_MIN_TOKENS_ALONE)
         self._decode_seconds: float | None = None
 
     def note(self, num_tokens: int, seconds: float) -> None:
         """Takes note of a step of prefill; one that is short and small tells nothing."""
+        if seconds > 0 and (num_tokens >= self._num_tokens_alone / 2 or seconds >= _MAX_STEP):
+            self._num_tokens_alone = max(float(_MIN_TOKENS_ALONE), num_tokens * _MAX_STEP / seconds)
         allowed = self._allowed_seconds
         if seconds <= 0 or (num_tokens < self._num_tokens / 2 and seconds < allowed):
             return
@@ -47,6 +53,11 @@ class PrefillPace:
     def budget(self) -> int:
         """Tokens of prompts that others may be kept waiting for; round, and never so few that little is gained."""
         return max(_MIN_TOKENS, int(self._num_tokens) // _GRANULE * _GRANULE)
+
+    @property
+    def budget_alone(self) -> int:
+        """Tokens of prompts of one step while nothing else runs."""
+        return int(self._num_tokens_alone) // _GRANULE * _GRANULE
 
     @property
     def _allowed_seconds(self) -> float:

@@ -50,9 +50,9 @@ class Scheduler:
     """Continuous batching, first come first served; owners of jobs have equal shares.
 
     Steps alternate between prefill and decode while there is work for both, so neither starves. A prompt that is
-    longer than the budget is cut; at most one is half done, and goes first. While others decode the budget is
-    `prefill_budget`, if that is less, so that they need not wait long for their next tokens. A prompt that begins like
-    one of the same step waits for the next: it finds the beginning in the cache then.
+    longer than the budget is cut; at most one is half done, and goes first. The budget is `prefill_budget` while others
+    decode, so that they need not wait long for their next tokens, and `budget_alone` else, if these are less. A prompt
+    that begins like one of the same step waits for the next: it finds the beginning in the cache then.
 
     A sequence that is preempted gives its blocks back and is evaluated again later, output included. When blocks run
     out it is the one admitted last, of the owner that has most of them. When an owner has none while others have
@@ -81,7 +81,7 @@ class Scheduler:
         # A draft ends with its block.
         max_length = min(max_drafted, block_manager.block_size - 1)
         self._draft_tally = DraftTally(max_length) if max_length else None
-        self.prefill_budget = max_num_batched_tokens
+        self.prefill_budget = self.budget_alone = max_num_batched_tokens
         self._prefilled_last = False
 
     @property
@@ -180,9 +180,7 @@ class Scheduler:
 
     def _schedule_prefill(self) -> list[Chunk]:
         chunks: list[Chunk] = []
-        budget = self._max_num_batched_tokens
-        if self.running:
-            budget = min(budget, self.prefill_budget)
+        budget = min(self._max_num_batched_tokens, self.prefill_budget if self.running else self.budget_alone)
         left = budget
         num_places = self._max_num_seqs
         for sequence in self._candidates():

@@ -20,7 +20,7 @@ from portico.engines.native.attention import (
     linear_biases,
     tile_mask,
 )
-from portico.engines.native.decoder import Decoder
+from portico.engines.native.decoder import Decoder, DecoderConfig
 from portico.engines.native.drawing import Drawing, TorchDrawing
 from portico.engines.native.linear import padded
 from portico.engines.native.scheduler import Chunk, DecodeStep
@@ -40,6 +40,16 @@ class TorchRunner:
         config = decoder.config
         self._slopes = None if config.rope else torch.tensor(alibi_slopes(config.num_heads), device=self._device)
         self._needs_prompt_lengths = config.rope is not None and config.rope.depends_on_prompt
+        self._num_heads_done = 0
+
+    @property
+    def config(self) -> DecoderConfig:
+        """See `ModelRunner`."""
+        return self._decoder.config
+
+    def progress(self) -> object:
+        """See `ModelRunner`."""
+        return self._decoder.num_layers_done, self._num_heads_done
 
     @torch.inference_mode()
     def prefill(self, chunks: Items[Chunk]) -> Tensor:
@@ -81,6 +91,7 @@ class TorchRunner:
     @torch.inference_mode()
     def logits(self, hidden: Tensor, rows: list[int]) -> Tensor:
         """See `ModelRunner`."""
+        self._num_heads_done += 1
         return self._decoder.logits(hidden.index_select(0, self._tensor(rows)))
 
     def _forward(

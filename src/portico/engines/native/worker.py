@@ -33,7 +33,7 @@ def run(connection: socket.socket, path: Path, config: NativeConfig) -> None:
             channel.send(LoadFailed(f"The checkpoint {path} cannot be loaded: {type(error).__name__}: {error}."))
             return
         channel.send(ready)
-        heart = Heart(lambda: _beat(channel), lambda: core.num_step_tokens, ready.info.num_parameters)
+        heart = Heart(lambda: _beat(channel), core.progress, lambda: core.max_stillness)
         heart.start()
         serve(channel, core, heart)
     except ChannelClosed:
