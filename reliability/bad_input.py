@@ -29,6 +29,9 @@ _TEMPLATE = "{{ tools | tojson }}{% for message in messages %}{{ message.content
 _PROMPTS = ("E1", "E2", "E3", "E4", "E5", "E6", "E7", "E8")
 # A short form allows for what the interpreter keeps of its first thousands of objects.
 _FIRST_GROWTH = 48 << 20
+# Of the same bodies again and again: what the interpreter keeps of the objects of one of them.
+_MAX_REPEATED_GROWTH = 48 << 20
+_LARGE_PATH = "/v1/chat/completions"
 
 
 async def _check_numbers(settings: Settings) -> Result:
@@ -137,6 +140,40 @@ async def _check_prompts(settings: Settings) -> Result:
     return result.joined([Result.judge(f"{len(connections)} connections to the canary", problems)])
 
 
+async def _check_repeats(settings: Settings) -> Result:
+    """The largest bodies there can be, each refused again and again."""
+    growths: list[str] = []
+    problems: list[str] = []
+    async with run_server(settings) as server:
+        for name, body in _large_bodies():
+            grown = await _repeat(server, body, settings.pick(100, 8))
+            growths.append(f"{name} {grown / 2**20:+.0f} MiB")
+            if grown > _MAX_REPEATED_GROWTH:
+                problems.append(f"{name}: the server grew by {grown / 2**20:.0f} MiB")
+    return Result.judge(", ".join(growths), problems)
+
+
+def _large_bodies() -> Iterator[tuple[str, bytes]]:
+    text = b"x" * (15 << 20)
+    yield "a text of 15 MiB where there must be a list", b'{"messages": "%b"}' % text
+    yield "a prompt of 15 MiB", b'{"messages": [{"role": "user", "content": "%b"}]}' % text
+    yield "15 MiB that do not end", b'{"messages": "%b' % text
+    words = b",".join(b'"%d"' % number for number in range(500_000))
+    yield "500,000 stop strings", b'{"messages": [{"role": "user", "content": "x"}], "stop": [%b]}' % words
+
+
+async def _repeat(server: Server, body: bytes, number: int) -> int:
+    """Bytes by which the server has grown a second after so many refusals of a body."""
+    await server.request("POST", _LARGE_PATH, b"{}")
+    before = server.resident_bytes()
+    for _ in range(number):
+        answer = await server.request("POST", _LARGE_PATH, body)
+        if answer.status != 400:
+            raise ValueError(f"a body that had to be refused had status {answer.status}")
+    await asyncio.sleep(1.0)
+    return server.resident_bytes() - before
+
+
 @asynccontextmanager
 async def _canary() -> AsyncIterator[tuple[str, list[str]]]:
     """The address of a listener, and who has connected to it."""
@@ -199,5 +236,13 @@ CHECKS = (
         _check_prompts,
         is_quick=True,
         uses_model=True,
+    ),
+    Check(
+        "X11",
+        "Bad input",
+        "the largest bodies, refused again and again",
+        "the server grows by no more than the objects of one body take, 48 MiB",
+        _check_repeats,
+        is_quick=True,
     ),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import socket
 from collections.abc import AsyncIterator
@@ -12,7 +13,9 @@ from typing import Any
 
 import httpx
 import pytest
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
+from portico.core.dialect import RawRequest
 from portico.core.model import ServedModel, ServerLimits, ServerStatus
 from portico.core.observer import Outcome, RequestRecord
 from portico.text.tokenizer import Tokenizer
@@ -154,3 +157,28 @@ async def test_longer_greedy_paths_win(tokenizer: Tokenizer) -> None:
         head = await site.client.head("/first/a")
         assert (head.status_code, head.content) == (200, b"")
         assert (await site.client.get("/page")).text == "page"
+
+
+@pytest.mark.parametrize("content", ["bad", "stream:hi", "hi", "fail"])
+async def test_a_request_that_is_over_needs_no_collector(tokenizer: Tokenizer, content: str) -> None:
+    """What a body was made into would stay until the collector comes, which is after hundreds of bodies."""
+
+    def requests() -> list[object]:
+        return [each for each in gc.get_objects() if type(each) in (RawRequest, RequestResponseCycle)]
+
+    async with open_site(tokenizer, fail_after=3 if content == "fail" else None) as site:
+        # Kept, so that no new one can be taken for one of them.
+        before = requests()
+        known = set(map(id, before))
+        gc.disable()
+        try:
+            for _ in range(5):
+                await site.client.post("/write", content=content, headers={"connection": "close"})
+            for _ in range(100):
+                left = sum(id(each) not in known for each in requests())
+                if not left:
+                    break
+                await asyncio.sleep(0.05)
+        finally:
+            gc.enable()
+    assert left == 0

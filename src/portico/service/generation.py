@@ -89,7 +89,8 @@ class GenerationService:
         with self._admission.admit(request.num_choices, tenant.name), self._quotas.admit(tenant) as usage:
             jobs = await self._prepare(_isolated(request, tenant))
             if self._broken_off is not None:
-                raise self._broken_off
+                # Without the ways of the requests before: they would all be kept.
+                raise self._broken_off.with_traceback(None)
             usage.charge_prompt(sum(len(job.token_ids) for job in jobs))
             started_at = time.perf_counter()
             streams = self._start(jobs, tenant)
@@ -218,7 +219,11 @@ class _Answer:
             PorticoError: it was broken off before all of them had ended.
         """
         if self._error is not None and not all(choice.is_finished for choice in self._choices):
-            raise self._error
+            try:
+                raise self._error.with_traceback(None)
+            finally:
+                # It holds this frame, which holds this answer.
+                self._error = None
         events: list[Event] = []
         for index, choice in enumerate(self._choices):
             if not choice.is_finished:

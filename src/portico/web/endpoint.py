@@ -37,6 +37,7 @@ from portico.core.tokens import Tokenized
 from portico.web.body import ClientLeft, read_body, wait_until_client_leaves
 from portico.web.guard import Access, Guard, client_address
 from portico.web.identity import Identity, identify
+from portico.web.large_bodies import LargeBodies
 from portico.web.media_type import check_media_type
 from portico.web.routing import Candidate, SharedPath, UnclaimedBody, find_dialect
 from portico.web.sender import Sender
@@ -92,6 +93,7 @@ class Context:
     stopper: Stopper | None = None
     guard: Guard = field(default_factory=Guard)
     send_timeout: float | None = None
+    large_bodies: LargeBodies = field(default_factory=LargeBodies)
 
 
 class Endpoint:
@@ -110,6 +112,7 @@ class Endpoint:
         dialect = candidates[-1].dialect
         refuse: Callable[[PorticoError], Reply] = dialect.refuse
         record = new_record(identity, dialect.name, self._path.path)
+        body = b""
         try:
             tenant = self._context.guard.admit(scope["headers"], self._path.access(method), client_address(scope))
             record.tenant = tenant.name
@@ -137,6 +140,7 @@ class Endpoint:
                 await sender.reply(refuse(EngineFailure("The server failed on this request.")))
         finally:
             record.end(sender.status, self._context.observer)
+            self._context.large_bodies.forget(len(body))
 
     def _describe_request(self, scope: Scope, method: str, request_id: str, body: bytes) -> RawRequest:
         return RawRequest(
@@ -302,3 +306,6 @@ async def _unless_client_leaves(receive: Receive, work: Coroutine[None, None, No
         task.cancel()
         watcher.cancel()
         await asyncio.gather(task, watcher, return_exceptions=True)
+        # An error holds this frame, and the tasks hold the error: together they would keep the request, with all that
+        # was made of its body, until the collector finds them.
+        del task, watcher

@@ -218,6 +218,7 @@ class Caller:
             raise _Refused(refusal) from error
         finally:
             record.end(status, self._context.observer)
+            self._context.large_bodies.forget(len(raw.body))
 
     def _describe_request(self, body: bytes, call: Any) -> RawRequest:
         metadata = call.invocation_metadata() or ()

@@ -24,7 +24,8 @@ class Sender:
         self._send = send
         self._names = names
         self._has_body = scope["method"] != "HEAD"
-        self._writer: BodyWriter | None = scope.get("extensions", {}).get(BODY_WRITER, {}).get("writer")
+        # Taken out, as it holds the request that holds the scope: as a circle they would outlive the connection.
+        self._writer: BodyWriter | None = scope.get("extensions", {}).pop(BODY_WRITER, {}).get("writer")
         self._written_at = 0.0
         self.status = 0
 

@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from portico.core.engine import EngineStartError
+from portico.core.freed_memory import give_back_freed_memory
 from portico.engines.native import startup
 from portico.engines.native.config import NativeConfig
 from portico.engines.native.engine_core import EngineCore
-from portico.engines.native.memory import available_memory, give_back_freed_memory
+from portico.engines.native.memory import available_memory
 from portico.engines.native.startup import build
 from tests.engines.native.conftest import write_checkpoint
 from tests.engines.native.core_driver import run_to_end

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from portico.core.freed_memory import give_back_freed_memory
 from portico.engines.native.attention import Attention
 from portico.engines.native.linear import LinearFactory
-from portico.engines.native.memory import give_back_freed_memory
 from portico.engines.native.quantization import (
     FOUR_BITS,
     compute_dtype,

@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from portico.core.freed_memory import give_back_freed_memory
 from portico.engines.native.attention import alibi_slopes
 from portico.engines.native.decoder import DecoderConfig, DecoderWeights, query_scales
 from portico.engines.native.drawing import Drawing
 from portico.engines.native.kernels.drawing import KernelDrawing
 from portico.engines.native.kernels.packing import PackedMatrix
 from portico.engines.native.kernels.structures import INT8, Batch, Layer, Matrix, Model
-from portico.engines.native.memory import give_back_freed_memory
 from portico.engines.native.quantization import is_quantized
 from portico.engines.native.rope import RotaryEmbedding
 from portico.engines.native.scheduler import Chunk, DecodeStep

@@ -1,8 +1,7 @@
-"""Memory of the machine: what is left, and giving back what is no longer used."""
+"""Memory of the machine: what is left of it."""
 
 from __future__ import annotations
 
-import ctypes
 from pathlib import Path
 
 _MEMINFO = Path("/proc/meminfo")
@@ -20,14 +19,3 @@ def available_memory() -> int:
         # No control group here, or one without a limit ("max").
         pass
     return max(available, 0)
-
-
-def give_back_freed_memory() -> None:
-    """Returns to the system what was freed between things that are still used.
-
-    While weights are packed the C library keeps half a gigabyte of a model of half a billion weights.
-    """
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    # Other C libraries than glibc have none.
-    if trim is not None:
-        trim(0)

@@ -102,8 +102,11 @@ class ScriptedStream:
     async def __anext__(self) -> Sequence[TokenEvent]:
         while not self._events:
             if self._failure is not None:
-                failure, self._failure = self._failure, None
-                raise failure
+                try:
+                    raise self._failure
+                finally:
+                    # It holds this frame, which holds this stream.
+                    self._failure = None
             if not self._open:
                 raise StopAsyncIteration
             self._waiter = self._loop.create_future()
