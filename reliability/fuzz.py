@@ -68,8 +68,9 @@ _SCRAPS = (
 )
 _PATIENCE = 0.3
 _SERVER_ERROR = re.compile(rb"HTTP/1\.[01] 5\d\d[^\r]*")
-# Triton's word for what it does not do, such as sharing memory.
-_ALLOWED = b" 501"
+# Triton's words for what it does not do, such as sharing memory, and for loading and unloading models.
+_UNSUPPORTED, _UNAVAILABLE = b" 501", b" 503"
+_ORDER = re.compile(rb"/v2/repository/models/[^ ]*(?:un)?load")
 
 
 def mutants(seed: int) -> Iterator[bytes]:
@@ -153,7 +154,8 @@ async def _check_mutants(settings: Settings) -> Result:
                 received = await _throw(server, message)
                 status = int(received[9:12]) if received[:5] == b"HTTP/" and received[9:12].isdigit() else 0
                 statuses[status] = statuses.get(status, 0) + 1
-                found = [each for each in _SERVER_ERROR.findall(received) if _ALLOWED not in each]
+                allowed = (_UNSUPPORTED, *([_UNAVAILABLE] if _ORDER.search(message) else []))
+                found = [each for each in _SERVER_ERROR.findall(received) if each[8:12] not in allowed]
                 problems.extend(f"{each.decode()} to {message[:100]!r}" for each in found)
 
         await asyncio.gather(*(send_some() for _ in range(8)))

@@ -30,14 +30,15 @@ _PLACEHOLDERS = (
     "<start_of_image>",
     "<|image|>" * 50,
 )
+# By the bytes that they have in JSON, which all fit into a body.
 _BIG: tuple[tuple[str, Callable[[int], str]], ...] = (
     ("one letter", lambda size: "a" * size),
     ("spaces", lambda size: " " * size),
     ("digits", lambda size: "0123456789" * (size // 10)),
-    ("families", lambda size: "\U0001f469\u200d" * (size // 7)),
+    ("families", lambda size: "\U0001f469\u200d" * (size // 18)),
     ("control tokens", lambda size: "<|im_end|>" * (size // 10)),
     ("words", lambda size: "hello world " * (size // 12)),
-    ("accents", lambda size: "e\u0301" * (size // 3)),
+    ("accents", lambda size: "e\u0301" * (size // 7)),
     ("brackets of links", lambda size: "![](" * (size // 4)),
 )
 
