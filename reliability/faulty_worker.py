@@ -37,13 +37,10 @@ class _Runner:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._runner, name)
 
-    def prefill(self, chunks: Any) -> Any:
-        self._look(PREFILL_WORD, [chunk.sequence for chunk in chunks])
-        return self._runner.prefill(chunks)
-
-    def decode(self, step: Any) -> Any:
+    def evaluate(self, step: Any) -> Any:
+        self._look(PREFILL_WORD, [chunk.sequence for chunk in step.chunks])
         self._look(DECODE_WORD, step.sequences)
-        return self._runner.decode(step)
+        return self._runner.evaluate(step)
 
     def _look(self, word: str, sequences: Any) -> None:
         for sequence in sequences:

@@ -15,7 +15,7 @@ from portico.engines.native.kernel_runner import KernelRunner
 from portico.engines.native.logprobs import following_logprobs
 from portico.engines.native.model_runner import ModelRunner
 from portico.engines.native.sampler import Sampler
-from portico.engines.native.scheduler import Chunk, DecodeStep
+from portico.engines.native.scheduler import Step
 from portico.engines.native.sequence import Sequence
 from portico.engines.native.torch_runner import TorchRunner
 
@@ -35,36 +35,28 @@ _State = dict[str, bool]
 def install(patch: Callable[[Any, str, Any], None] = setattr) -> None:
     """Puts the faults where they belong."""
     for runner in (KernelRunner, TorchRunner):
-        patch(runner, "prefill", _faulty_prefill(runner.prefill))
-        patch(runner, "decode", _faulty_decode(runner.decode, {"is_broken": False}))
+        patch(runner, "evaluate", _faulty(runner.evaluate, {"is_broken": False}))
     patch(engine_core, "following_logprobs", _following_logprobs)
     patch(Sampler, "sample", _sample)
 
 
-def _faulty_prefill(plain: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    def prefill(self: ModelRunner, chunks: Items[Chunk]) -> Tensor:
-        sequences = [chunk.sequence for chunk in chunks]
-        if _has(sequences, PREFILL):
+def _faulty(plain: Callable[..., Tensor], state: _State) -> Callable[..., Tensor]:
+    def evaluate(self: ModelRunner, step: Step) -> Tensor:
+        new = [chunk.sequence for chunk in step.chunks]
+        if _has(new, PREFILL):
             raise RuntimeError("out of luck")
-        if _has(sequences, MEMORY):
+        if _has(new, MEMORY):
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 10 bytes")
-        return plain(self, chunks)
-
-    return prefill
-
-
-def _faulty_decode(plain: Callable[..., Tensor], state: _State) -> Callable[..., Tensor]:
-    def decode(self: ModelRunner, step: DecodeStep) -> Tensor:
         late = [each for each in step.sequences if each.num_output_tokens == LATE]
         if _has(late, ENDLESS):
             while True:
                 pass
         state["is_broken"] |= _has(late, BROKEN)
-        if state["is_broken"] or _has(late, DECODE):
+        if (state["is_broken"] and step.sequences) or _has(late, DECODE):
             raise RuntimeError("out of luck")
         return plain(self, step)
 
-    return decode
+    return evaluate
 
 
 def _following_logprobs(

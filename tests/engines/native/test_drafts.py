@@ -13,7 +13,7 @@ from portico.core.grammar import Grammar, GrammarKind
 from portico.engines.native.drafts import DraftState
 from portico.engines.native.engine_core import EngineCore
 from portico.engines.native.kernel_runner import KernelRunner
-from portico.engines.native.scheduler import DecodeStep
+from portico.engines.native.scheduler import Step
 from tests.engines.native.conftest import needs_kernels
 from tests.engines.native.core_driver import run_to_end
 from tests.engines.native.jobs import job, sampling
@@ -64,17 +64,17 @@ def repetitive_jobs() -> list[TokenJob]:
 def decode_rows(core: EngineCore, jobs: list[TokenJob], monkeypatch: pytest.MonkeyPatch) -> tuple[Any, int, int]:
     """What comes of jobs one after another, the steps, and the guesses that were evaluated."""
     num_steps = num_drafted = 0
-    decode = KernelRunner.decode
+    evaluate = KernelRunner.evaluate
 
-    def counting(self: KernelRunner, step: DecodeStep) -> Any:
+    def counting(self: KernelRunner, step: Step) -> Any:
         nonlocal num_steps, num_drafted
-        num_steps += 1
+        num_steps += bool(step.sequences)
         num_drafted += sum(map(len, step.drafts))
-        return decode(self, step)
+        return evaluate(self, step)
 
     core.grammars.use(VOCABULARY)
     with monkeypatch.context() as patch:
-        patch.setattr(KernelRunner, "decode", counting)
+        patch.setattr(KernelRunner, "evaluate", counting)
         outcomes = [run_to_end(core, [each])[0] for each in jobs]
     found = [(each.token_ids, each.logprobs, {k: v.reason for k, v in each.finished.items()}) for each in outcomes]
     return found, num_steps, num_drafted

@@ -16,6 +16,7 @@ from portico.engines.native.attention import KVCache
 from portico.engines.native.careful import ModelBroken
 from portico.engines.native.engine_core import EngineCore
 from portico.engines.native.kernel_runner import KernelRunner
+from portico.engines.native.scheduler import Step
 from portico.engines.native.torch_runner import TorchRunner
 from tests.engines.native import faults
 from tests.engines.native.conftest import VOCAB_SIZE
@@ -77,13 +78,14 @@ def test_making_way_for_another_owner_changes_nothing(make_core: MakeCore) -> No
 def test_choices_share_one_prefill(make_core: MakeCore, monkeypatch: pytest.MonkeyPatch) -> None:
     num_rows: list[int] = []
     for runner in (KernelRunner, TorchRunner):
-        prefill: Callable[..., Any] = runner.prefill
+        evaluate: Callable[..., Any] = runner.evaluate
 
-        def counting(self: Any, chunks: Any, prefill: Callable[..., Any] = prefill) -> Any:
-            num_rows.append(sum(chunk.end - chunk.start for chunk in chunks))
-            return prefill(self, chunks)
+        def counting(self: Any, step: Step, evaluate: Callable[..., Any] = evaluate) -> Any:
+            if step.chunks:
+                num_rows.append(step.num_chunk_tokens)
+            return evaluate(self, step)
 
-        monkeypatch.setattr(runner, "prefill", counting)
+        monkeypatch.setattr(runner, "evaluate", counting)
     core = make_core()
     prompt = tuple(range(40, 90))
     hot = sampling(temperature=1.0, seed=100)
@@ -242,24 +244,24 @@ def test_what_fails_for_one_job_fails_that_one_alone(
     assert free == total
 
 
-@pytest.mark.parametrize("method", ["prefill", "decode"])
+@pytest.mark.parametrize("phase", ["chunks", "sequences"])
 def test_a_sequence_that_the_model_fails_on_fails_alone(
-    make_core: MakeCore, monkeypatch: pytest.MonkeyPatch, method: str
+    make_core: MakeCore, monkeypatch: pytest.MonkeyPatch, phase: str
 ) -> None:
     """Also where choices have just been forked, whose blocks are copied in the step that fails."""
     several = job(range(9), num_sequences=3, sampling=sampling(temperature=1.0, seed=3))
     jobs = [job(range(30)), several, job(range(7), num_sequences=2), job(range(40, 45))]
     expected = run_to_end(make_core(), jobs)
     core = make_core()
-    right = getattr(core._runner, method)
+    right = core._runner.evaluate
 
-    def fails_on_the_third(step: Any) -> Any:
-        members = [each.sequence for each in step] if method == "prefill" else step.sequences
+    def fails_on_the_third(step: Step) -> Any:
+        members = [each.sequence for each in step.chunks] if phase == "chunks" else step.sequences
         if any(each.job.handle == 2 for each in members):
             raise RuntimeError("out of luck")
         return right(step)
 
-    monkeypatch.setattr(core._runner, method, fails_on_the_third)
+    monkeypatch.setattr(core._runner, "evaluate", fails_on_the_third)
     outcomes = run_to_end(core, jobs)
     assert outcomes[2].failure == "The engine failed on this request."
     for handle in (0, 1, 3):
@@ -269,20 +271,22 @@ def test_a_sequence_that_the_model_fails_on_fails_alone(
     assert free == total
 
 
-def break_model(monkeypatch: pytest.MonkeyPatch, method: str, error: Exception) -> None:
-    def broken(*_: object) -> Any:
-        raise error
-
+def break_model(monkeypatch: pytest.MonkeyPatch, phase: str, error: Exception) -> None:
     for runner in (KernelRunner, TorchRunner):
-        monkeypatch.setattr(runner, method, broken)
+        evaluate: Callable[..., Any] = runner.evaluate
+
+        def broken(self: Any, step: Step, evaluate: Callable[..., Any] = evaluate) -> Any:
+            if getattr(step, phase):
+                raise error
+            return evaluate(self, step)
+
+        monkeypatch.setattr(runner, "evaluate", broken)
 
 
-@pytest.mark.parametrize("method", ["prefill", "decode"])
-def test_a_model_that_fails_for_all_is_broken(
-    make_core: MakeCore, monkeypatch: pytest.MonkeyPatch, method: str
-) -> None:
+@pytest.mark.parametrize("phase", ["chunks", "sequences"])
+def test_a_model_that_fails_for_all_is_broken(make_core: MakeCore, monkeypatch: pytest.MonkeyPatch, phase: str) -> None:
     core = make_core()
-    break_model(monkeypatch, method, RuntimeError("out of luck"))
+    break_model(monkeypatch, phase, RuntimeError("out of luck"))
     with pytest.raises(ModelBroken):
         run_to_end(core, [job(range(30)), job(range(50, 57))])
 
@@ -293,12 +297,12 @@ def test_a_model_that_fails_for_one_job_after_the_other_is_broken(
     core = make_core()
     [expected] = run_to_end(core, [job(range(3))])
     with monkeypatch.context() as patch:
-        break_model(patch, "prefill", RuntimeError("out of luck"))
+        break_model(patch, "chunks", RuntimeError("out of luck"))
         [first] = run_to_end(core, [job(range(30))])
         assert first.failure == "The engine failed on this request."
     [between] = run_to_end(core, [job(range(3))])
     assert between.token_ids == expected.token_ids
-    break_model(monkeypatch, "prefill", RuntimeError("out of luck"))
+    break_model(monkeypatch, "chunks", RuntimeError("out of luck"))
     run_to_end(core, [job(range(30))])
     with pytest.raises(ModelBroken):
         run_to_end(core, [job(range(30))])
@@ -307,7 +311,7 @@ def test_a_model_that_fails_for_one_job_after_the_other_is_broken(
 def test_jobs_that_need_too_much_memory_break_nothing(make_core: MakeCore, monkeypatch: pytest.MonkeyPatch) -> None:
     core = make_core()
     with monkeypatch.context() as patch:
-        break_model(patch, "prefill", RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"))
+        break_model(patch, "chunks", RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"))
         for _ in range(3):
             found = run_to_end(core, [job(range(30)), job(range(50, 57))])
             assert [each.failure for each in found] == ["The engine failed on this request."] * 2

@@ -11,7 +11,7 @@ from portico.engines.native.pace import PrefillPace
 
 def settled(pace: PrefillPace, seconds_of: Callable[[int], float], num_steps: int = 12) -> int:
     for _ in range(num_steps):
-        pace.note(pace.budget, seconds_of(pace.budget))
+        pace.note(pace.budget, 0, seconds_of(pace.budget))
     return pace.budget
 
 
@@ -31,25 +31,35 @@ def test_those_who_are_used_to_short_steps_wait_less() -> None:
     settled(pace, lambda num_tokens: num_tokens / 10_000)
     assert pace.budget == pytest.approx(1000, abs=20)
     for _ in range(20):
-        pace.note_decode(0.01)
+        pace.note(0, 1, 0.01)
     assert settled(pace, lambda num_tokens: num_tokens / 10_000) == 192
 
 
 def test_pieces_shrink_as_the_context_grows() -> None:
     pace, depth, worst = PrefillPace(), 0, 0.0
-    pace.note_decode(0.02)
+    pace.note(0, 1, 0.02)
     for _ in range(60):
         seconds = 0.004 + pace.budget * (1 + depth / 1000) / 10_000
         worst = max(worst, seconds)
         depth += pace.budget
-        pace.note(pace.budget, seconds)
+        pace.note(pace.budget, 7, 0.02 + seconds)
     assert worst < 0.06
+
+
+def test_sequences_beside_a_piece_are_not_counted_against_it() -> None:
+    pace = PrefillPace()
+    settled(pace, lambda num_tokens: num_tokens / 2000)
+    pace.note(0, 2, 0.02)
+    for _ in range(12):
+        # Thirty more than when steps were timed last, which take as long as tokens of prompts do.
+        pace.note(pace.budget, 32, 0.02 + (30 + pace.budget) / 2000)
+    assert pace.budget / 2000 == pytest.approx(0.04, abs=0.009)
 
 
 def test_one_slow_step_does_not_undo_what_was_learnt() -> None:
     pace = PrefillPace()
     before = settled(pace, lambda num_tokens: num_tokens / 10_000)
-    pace.note(before, 10.0)
+    pace.note(before, 0, 10.0)
     assert pace.budget >= before // 4 - 16
     assert settled(pace, lambda num_tokens: num_tokens / 10_000, 4) == pytest.approx(before, abs=20)
 
@@ -57,25 +67,25 @@ def test_one_slow_step_does_not_undo_what_was_learnt() -> None:
 def test_short_and_small_steps_tell_nothing() -> None:
     pace = PrefillPace()
     before = settled(pace, lambda num_tokens: num_tokens / 10_000)
-    pace.note(3, 0.01)
+    pace.note(3, 0, 0.01)
     assert pace.budget == before
 
 
 def test_pieces_are_never_tiny() -> None:
     pace = PrefillPace()
-    pace.note_decode(0.0001)
+    pace.note(0, 1, 0.0001)
     assert settled(pace, lambda num_tokens: num_tokens / 1000) == 16
 
 
 def test_what_runs_alone_may_take_longer_but_not_for_ever() -> None:
     pace = PrefillPace()
     assert pace.budget_alone == 64
-    pace.note(64, 0.64)
+    pace.note(64, 0, 0.64)
     assert pace.budget_alone == 400
     # Small pieces between tokens of others say nothing of it.
-    pace.note(16, 1.0)
+    pace.note(16, 0, 1.0)
     assert pace.budget_alone == 400
-    pace.note(400, 8.0)
+    pace.note(400, 0, 8.0)
     assert pace.budget_alone == 192
-    pace.note(192, 60.0)
+    pace.note(192, 0, 60.0)
     assert pace.budget_alone == 64

@@ -14,7 +14,7 @@ from portico.engines.native.block_manager import BlockManager
 from portico.engines.native.engine_core import EngineCore
 from portico.engines.native.loader import read_checkpoint
 from portico.engines.native.patience import Patience
-from portico.engines.native.scheduler import DecodeStep, PrefillStep, Scheduler
+from portico.engines.native.scheduler import Scheduler, Step
 from portico.engines.native.sequence import Job
 from tests.engines.native.conftest import write_checkpoint
 from tests.engines.native.core_driver import run_to_end
@@ -31,27 +31,27 @@ def patience(checkpoint: Path) -> Patience:
     return Patience(large, SEVEN_BILLION)
 
 
-def prefill(num_tokens: int) -> PrefillStep:
+def prefill(num_tokens: int) -> Step:
     scheduler = Scheduler(BlockManager(100_000, 16), 4, 1_000_000)
     scheduler.add(Job(0, job([1] * num_tokens), 0, 0.0))
     step = scheduler.schedule()
-    assert isinstance(step, PrefillStep)
+    assert step is not None
     return step
 
 
-def decode(num_sequences: int, num_tokens: int = 100) -> DecodeStep:
+def decode(num_sequences: int, num_tokens: int = 100) -> Step:
     scheduler = Scheduler(BlockManager(100_000, 16), num_sequences, 1_000_000)
     scheduler.add(Job(0, job([1] * num_tokens, num_sequences=num_sequences), 0, 0.0))
     step = scheduler.schedule()
-    assert isinstance(step, PrefillStep)
+    assert step is not None
     for sequence in scheduler.prefilled(step.chunks[0]):
         sequence.token_ids.append(1)
     following = scheduler.schedule()
-    assert isinstance(following, DecodeStep)
+    assert following is not None
     return following
 
 
-def seconds(patience: Patience, step: PrefillStep | DecodeStep) -> float:
+def seconds(patience: Patience, step: Step) -> float:
     patience.begin(step)
     return patience.seconds
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from portico.core.engine import TokenJob
 from portico.engines.native.block_manager import BlockManager
 from portico.engines.native.engine_core import EngineCore
-from portico.engines.native.scheduler import Chunk, DecodeStep, PrefillStep, Scheduler
+from portico.engines.native.scheduler import Chunk, Scheduler
 from portico.engines.native.sequence import Job, Sequence
 from tests.engines.native.conftest import VOCAB_SIZE, needs_kernels
 from tests.engines.native.core_driver import run_to_end
@@ -27,9 +27,9 @@ MakeCore = Callable[..., EngineCore]
 class Simulation:
     """A worker that writes token ids where a model would write keys and values, and checks them when they are read."""
 
-    def __init__(self, num_blocks: int, max_num_seqs: int, budget: int) -> None:
+    def __init__(self, num_blocks: int, max_num_seqs: int, budget: int, *, mixes: bool = False) -> None:
         self.manager = BlockManager(num_blocks, BLOCK_SIZE, caches_prefixes=True)
-        self.scheduler = Scheduler(self.manager, max_num_seqs, budget)
+        self.scheduler = Scheduler(self.manager, max_num_seqs, budget, mixes=mixes)
         self.jobs: list[Job] = []
         self.slots: list[tuple[str, tuple[int, ...]] | None] = [None] * (num_blocks * BLOCK_SIZE)
 
@@ -42,21 +42,21 @@ class Simulation:
         self.scheduler.add(self.jobs[-1])
 
     def step(self) -> None:
-        match self.scheduler.schedule():
-            case PrefillStep(chunks):
-                for chunk in chunks:
-                    self.evaluate(chunk.sequence, chunk.start, chunk.end)
-                for chunk in chunks:
-                    self.take(chunk)
-            case DecodeStep(sequences, copies):
-                for source, destination in copies:
-                    for offset in range(BLOCK_SIZE):
-                        self.slots[destination * BLOCK_SIZE + offset] = self.slots[source * BLOCK_SIZE + offset]
-                for sequence in sequences:
-                    self.evaluate(sequence, len(sequence.token_ids) - 1, len(sequence.token_ids))
-                for sequence in sequences:
-                    self.scheduler.decoded(sequence)
-                    self.append(sequence)
+        step = self.scheduler.schedule()
+        if step is None:
+            return
+        for source, destination in step.copies:
+            for offset in range(BLOCK_SIZE):
+                self.slots[destination * BLOCK_SIZE + offset] = self.slots[source * BLOCK_SIZE + offset]
+        for chunk in step.chunks:
+            self.evaluate(chunk.sequence, chunk.start, chunk.end)
+        for sequence in step.sequences:
+            self.evaluate(sequence, len(sequence.token_ids) - 1, len(sequence.token_ids))
+        for chunk in step.chunks:
+            self.take(chunk)
+        for sequence in step.sequences:
+            self.scheduler.decoded(sequence)
+            self.append(sequence)
         held = {block for job in self.jobs for sequence in job.sequences for block in sequence.block_table}
         assert self.manager.num_free_blocks + len(held) == self.manager.num_blocks
 
@@ -98,12 +98,13 @@ steps = st.tuples(st.just("step"), st.integers(1, 5))
     num_blocks=st.integers(1, 24),
     max_num_seqs=st.integers(1, 6),
     budget=st.integers(1, 32),
+    mixes=st.booleans(),
     actions=st.lists(arrivals | aborts | steps, max_size=40),
 )
 def test_what_is_read_is_what_was_written(
-    num_blocks: int, max_num_seqs: int, budget: int, actions: list[tuple[Any, ...]]
+    num_blocks: int, max_num_seqs: int, budget: int, mixes: bool, actions: list[tuple[Any, ...]]
 ) -> None:
-    simulation = Simulation(num_blocks, max_num_seqs, budget)
+    simulation = Simulation(num_blocks, max_num_seqs, budget, mixes=mixes)
     for kind, *values in actions:
         if kind == "add":
             (tokens, length), num_sequences, max_tokens, salt = values
@@ -139,14 +140,14 @@ def test_prompts_of_one_step_wait_for_the_first_that_begins_like_them() -> None:
     for last in range(5):
         simulation.add([7] * 12 + [last], 1, 2, "")
     first = simulation.scheduler.schedule()
-    assert isinstance(first, PrefillStep)
+    assert first is not None
     assert [chunk.end for chunk in first.chunks] == [13]
     for chunk in first.chunks:
         simulation.evaluate(chunk.sequence, chunk.start, chunk.end)
         simulation.take(chunk)
     simulation.step()
     second = simulation.scheduler.schedule()
-    assert isinstance(second, PrefillStep)
+    assert second is not None
     assert [(chunk.start, chunk.end) for chunk in second.chunks] == [(12, 13)] * 4
 
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portico.engines.native.block_manager import BlockManager
-from portico.engines.native.scheduler import Chunk, DecodeStep, PrefillStep, Scheduler
+from portico.engines.native.scheduler import Chunk, Scheduler
 from portico.engines.native.sequence import Job, Sequence
 from tests.engines.native.jobs import job
 
@@ -16,9 +16,10 @@ BLOCK_SIZE = 4
 class Simulation:
     """A worker whose model gives token 0, and which checks what it is told to do."""
 
-    def __init__(self, num_blocks: int, max_num_seqs: int, budget: int) -> None:
+    def __init__(self, num_blocks: int, max_num_seqs: int, budget: int, *, mixes: bool = False) -> None:
         self.manager = BlockManager(num_blocks, BLOCK_SIZE)
-        self.scheduler = Scheduler(self.manager, max_num_seqs, budget)
+        self.scheduler = Scheduler(self.manager, max_num_seqs, budget, mixes=mixes)
+        self.mixes = mixes
         self.max_num_seqs = max_num_seqs
         self.budget = budget
         self.jobs: list[Job] = []
@@ -34,23 +35,26 @@ class Simulation:
         return self.jobs[-1]
 
     def step(self) -> None:
-        match self.scheduler.schedule():
-            case PrefillStep(chunks):
-                assert sum(chunk.end - chunk.start for chunk in chunks) <= self.budget
-                for chunk in chunks:
-                    self.check_chunk(chunk)
-                for chunk in chunks:
-                    for sequence in self.scheduler.prefilled(chunk):
-                        self.append(sequence)
-            case DecodeStep(sequences, copies):
-                assert sequences
-                written = [self.block_to_write(sequence) for sequence in sequences]
-                assert len(set(written)) == len(written), "two sequences write one block"
-                assert len({destination for _, destination in copies}) == len(copies)
-                for sequence in sequences:
-                    assert sequence.num_computed_tokens == len(sequence.token_ids) - 1
-                    self.scheduler.decoded(sequence)
-                    self.append(sequence)
+        step = self.scheduler.schedule()
+        if step is None:
+            assert not self.scheduler.has_work
+            return
+        assert step.chunks or step.sequences
+        assert self.mixes or not (step.chunks and step.sequences)
+        assert step.num_chunk_tokens <= self.budget
+        for chunk in step.chunks:
+            self.check_chunk(chunk)
+        written = [self.block_to_write(sequence) for sequence in step.sequences]
+        written += [block for chunk in step.chunks for block in self.blocks_to_write(chunk)]
+        assert len(set(written)) == len(written), "two sequences write one block"
+        assert len({destination for _, destination in step.copies}) == len(step.copies)
+        for sequence in step.sequences:
+            assert sequence.num_computed_tokens == len(sequence.token_ids) - 1
+        ready = [sequence for chunk in step.chunks for sequence in self.scheduler.prefilled(chunk)]
+        for sequence in step.sequences:
+            self.scheduler.decoded(sequence)
+        for sequence in [*ready, *step.sequences]:
+            self.append(sequence)
         assert len(self.scheduler.running) <= self.max_num_seqs
         assert len(self.scheduler._prefilling) <= 1
         self.check_blocks()
@@ -60,6 +64,9 @@ class Simulation:
         assert chunk.start % self.budget == 0
         assert chunk.start < chunk.end <= len(chunk.sequence.token_ids)
         assert len(chunk.sequence.block_table) * BLOCK_SIZE >= chunk.end
+
+    def blocks_to_write(self, chunk: Chunk) -> list[int]:
+        return chunk.sequence.block_table[chunk.start // BLOCK_SIZE : -(-chunk.end // BLOCK_SIZE)]
 
     def block_to_write(self, sequence: Sequence) -> int:
         return sequence.block_table[sequence.num_computed_tokens // BLOCK_SIZE]
@@ -87,12 +94,13 @@ steps = st.tuples(st.just("step"), st.integers(1, 5), st.just(0), st.just(0), st
     num_blocks=st.integers(1, 24),
     max_num_seqs=st.integers(1, 6),
     budget=st.integers(1, 32),
+    mixes=st.booleans(),
     actions=st.lists(arrivals | aborts | steps, max_size=40),
 )
 def test_everything_ends_and_no_block_is_lost(
-    num_blocks: int, max_num_seqs: int, budget: int, actions: list[tuple[str, int, int | None, int, str]]
+    num_blocks: int, max_num_seqs: int, budget: int, mixes: bool, actions: list[tuple[str, int, int | None, int, str]]
 ) -> None:
-    simulation = Simulation(num_blocks, max_num_seqs, budget)
+    simulation = Simulation(num_blocks, max_num_seqs, budget, mixes=mixes)
     for kind, first, second, third, owner in actions:
         if kind == "add":
             simulation.add(first, second or 1, third, owner)
@@ -126,7 +134,7 @@ def test_several_prompts_are_prefilled_in_one_step() -> None:
     for _ in range(4):
         simulation.add(10, 1, 5)
     step = simulation.scheduler.schedule()
-    assert isinstance(step, PrefillStep)
+    assert step is not None
     assert len(step.chunks) == 3
 
 
@@ -139,14 +147,33 @@ def test_a_long_prompt_is_cut_finer_while_others_decode() -> None:
     ends = []
     for _ in range(6):
         step = simulation.scheduler.schedule()
-        if isinstance(step, PrefillStep):
+        assert step is not None
+        if step.chunks:
             ends += [chunk.end for chunk in step.chunks]
             simulation.scheduler.prefilled(step.chunks[0])
         else:
-            assert isinstance(step, DecodeStep)
             simulation.scheduler.decoded(step.sequences[0])
             simulation.append(step.sequences[0])
     assert ends == [8, 16, 20]
+
+
+def test_prompts_join_the_step_of_running_sequences() -> None:
+    simulation = Simulation(num_blocks=100, max_num_seqs=8, budget=64, mixes=True)
+    simulation.scheduler.prefill_budget = 8
+    simulation.add(4, 1, 10)
+    simulation.step()
+    simulation.add(20, 1, 5)
+    ends = []
+    for _ in range(3):
+        step = simulation.scheduler.schedule()
+        assert step is not None
+        assert len(step.sequences) == 1
+        ends += [chunk.end for chunk in step.chunks]
+        simulation.scheduler.prefilled(step.chunks[0])
+        simulation.scheduler.decoded(step.sequences[0])
+        simulation.append(step.sequences[0])
+    assert ends == [8, 16, 20]
+    assert len(simulation.scheduler.running) == 2
 
 
 def test_forked_sequences_share_full_blocks_and_copy_the_last() -> None:
@@ -155,7 +182,7 @@ def test_forked_sequences_share_full_blocks_and_copy_the_last() -> None:
     simulation.step()
     assert simulation.manager.num_free_blocks == 97
     step = simulation.scheduler.schedule()
-    assert isinstance(step, DecodeStep)
+    assert step is not None
     # The last of the three keeps the block that the others copied.
     assert len(step.copies) == 2
     assert simulation.manager.num_free_blocks == 95
@@ -174,7 +201,7 @@ def test_owners_have_equal_shares_and_a_prompt_that_is_half_done_stays_first() -
     begun: list[int] = []
     while scheduler.has_work:
         step = scheduler.schedule()
-        assert isinstance(step, PrefillStep)
+        assert step is not None
         for chunk in step.chunks:
             begun.append(chunk.sequence.job.handle)
             for sequence in scheduler.prefilled(chunk):

@@ -11,10 +11,9 @@ from torch import Tensor
 from portico.engines.native.drawing import Draw
 from portico.engines.native.model_runner import ModelRunner
 from portico.engines.native.sampler import Sampler
-from portico.engines.native.scheduler import Chunk, DecodeStep, PrefillStep
+from portico.engines.native.scheduler import Chunk, Step
 from portico.engines.native.sequence import Job, Sequence
 
-Step = PrefillStep | DecodeStep
 # Is told which jobs cannot go on, and why.
 Fail = Callable[[Iterable[Job], Exception], None]
 
@@ -34,7 +33,7 @@ class CarefulRunner:
         self._num_failures = 0
 
     def evaluate(self, step: Step, fail: Fail) -> Iterator[tuple[Step, Tensor]]:
-        """The step and its hidden states (prefill) or logits (decode), or both for each job that can be evaluated.
+        """The step and its hidden states, or both for each job that can be evaluated.
 
         Evaluating only writes keys and values of the step's own tokens, so it can be done again.
 
@@ -42,7 +41,7 @@ class CarefulRunner:
             ModelBroken: all of several jobs failed alone too, or two steps failed entirely with no success between.
         """
         try:
-            result = self._evaluate(step)
+            result = self._runner.evaluate(step)
         except Exception as error:
             _logger.exception("a step failed")
             yield from self._evaluate_apart(step, error, fail)
@@ -72,9 +71,6 @@ class CarefulRunner:
                 drawn.append((sequence, draw))
         return [sequence for sequence, _ in drawn], [draw for _, draw in drawn]
 
-    def _evaluate(self, step: Step) -> Tensor:
-        return self._runner.prefill(step.chunks) if isinstance(step, PrefillStep) else self._runner.decode(step)
-
     def _evaluate_apart(self, step: Step, error: Exception, fail: Fail) -> Iterator[tuple[Step, Tensor]]:
         parts = _split(step)
         failed: list[tuple[Job, Exception]] = []
@@ -83,7 +79,7 @@ class CarefulRunner:
         else:
             for job, part in parts.items():
                 try:
-                    result = self._evaluate(part)
+                    result = self._runner.evaluate(part)
                 except Exception as own:
                     _logger.exception("a step of one job failed")
                     failed.append((job, own))
@@ -101,18 +97,18 @@ class CarefulRunner:
 
 def _split(step: Step) -> dict[Job, Step]:
     """The step's work for each of its jobs."""
-    if isinstance(step, PrefillStep):
-        chunks: dict[Job, list[Chunk]] = {}
-        for chunk in step.chunks:
-            chunks.setdefault(chunk.sequence.job, []).append(chunk)
-        return {job: PrefillStep(tuple(each)) for job, each in chunks.items()}
+    chunks: dict[Job, list[Chunk]] = {}
+    for chunk in step.chunks:
+        chunks.setdefault(chunk.sequence.job, []).append(chunk)
     sequences: dict[Job, list[Sequence]] = {}
     for sequence in step.sequences:
         sequences.setdefault(sequence.job, []).append(sequence)
     parts: dict[Job, Step] = {}
-    for job, members in sequences.items():
+    for job in [*sequences, *(job for job in chunks if job not in sequences)]:
+        members = sequences.get(job, [])
         blocks = {block for member in members for block in member.block_table}
-        parts[job] = DecodeStep(tuple(members), tuple(copy for copy in step.copies if copy[1] in blocks))
+        copies = tuple(copy for copy in step.copies if copy[1] in blocks)
+        parts[job] = Step(tuple(chunks.get(job, ())), tuple(members), copies)
     return parts
 
 

@@ -23,7 +23,7 @@ from portico.engines.native.pace import PrefillPace
 from portico.engines.native.patience import Patience
 from portico.engines.native.restriction import is_restricted, leaves_nothing
 from portico.engines.native.sampler import Sampler
-from portico.engines.native.scheduler import Chunk, DecodeStep, PrefillStep, Scheduler
+from portico.engines.native.scheduler import Chunk, Scheduler, Step
 from portico.engines.native.sequence import Job, Sequence
 
 _logger = logging.getLogger(__name__)
@@ -100,17 +100,14 @@ class EngineCore:
         if step is not None:
             self._patience.begin(step)
             started_at = time.monotonic()
-            if isinstance(step, PrefillStep):
-                self._begin(step.chunks, started_at)
-            for part, result in self._careful.evaluate(step, self._fail):
+            self._begin(step.chunks, started_at)
+            for part, hidden in self._careful.evaluate(step, self._fail):
                 if part is step:
                     self._patience.note(time.monotonic() - started_at)
-                if isinstance(part, PrefillStep):
-                    self._prefilled(part.chunks, result, started_at)
-                else:
-                    self._decoded(part, result)
-                    self._pace.note_decode(time.monotonic() - started_at)
-                    self._scheduler.prefill_budget = self._pace.budget
+                self._evaluated(part, hidden)
+            self._pace.note(step.num_chunk_tokens, len(step.sequences), time.monotonic() - started_at)
+            self._scheduler.prefill_budget = self._pace.budget
+            self._scheduler.budget_alone = self._pace.budget_alone
         done, self._done = self._done, StepDone()
         stats = self._scheduler.stats()
         if stats != self._last_stats:
@@ -160,10 +157,22 @@ class EngineCore:
                 sequence.scheduled_at = now
             self.on_scheduled(tuple(sequence.job.handle for sequence in new))
 
-    def _prefilled(self, chunks: tuple[Chunk, ...], hidden: Tensor, started_at: float) -> None:
-        self._pace.note(sum(chunk.end - chunk.start for chunk in chunks), time.monotonic() - started_at)
-        self._scheduler.prefill_budget = self._pace.budget
-        self._scheduler.budget_alone = self._pace.budget_alone
+    def _evaluated(self, step: Step, hidden: Tensor) -> None:
+        """Draws the next token of the sequences of a step, and of those whose prompts are complete with it."""
+        ready, rows = self._prefilled(step.chunks, hidden)
+        first = step.num_chunk_tokens
+        if step.drafts:
+            self._follow(step, hidden)
+            return
+        for sequence in step.sequences:
+            self._scheduler.decoded(sequence)
+        drawing = [*ready, *step.sequences]
+        if drawing:
+            logits = self._runner.logits(hidden, [*rows, *range(first, first + len(step.sequences))])
+            self._take(*self._careful.sample(logits, drawing, self._fail))
+
+    def _prefilled(self, chunks: tuple[Chunk, ...], hidden: Tensor) -> tuple[list[Sequence], list[int]]:
+        """The sequences whose first token can be drawn, and the rows of hidden states that it comes from."""
         ready: list[Sequence] = []
         rows: list[int] = []
         first = 0
@@ -188,20 +197,12 @@ class EngineCore:
         for sequence in [each for each in ready if not each.job.request.max_tokens]:
             self._finish(sequence, FinishReason.LENGTH, None, time.monotonic())
         drawing = [(each, row) for each, row in zip(ready, rows, strict=True) if each.job.request.max_tokens]
-        if drawing:
-            logits = self._runner.logits(hidden, [row for _, row in drawing])
-            self._take(*self._careful.sample(logits, [each for each, _ in drawing], self._fail))
+        return [each for each, _ in drawing], [row for _, row in drawing]
 
-    def _decoded(self, step: DecodeStep, logits: Tensor) -> None:
-        if step.drafts:
-            self._follow(step.sequences, step.drafts, logits)
-            return
-        for sequence in step.sequences:
-            self._scheduler.decoded(sequence)
-        self._take(*self._careful.sample(logits, list(step.sequences), self._fail))
-
-    def _follow(self, sequences: tuple[Sequence, ...], drafts: tuple[tuple[int, ...], ...], logits: Tensor) -> None:
+    def _follow(self, step: Step, hidden: Tensor) -> None:
         """Draws a token of each sequence, and another one for as long as what is drawn is what was guessed."""
+        sequences, drafts = step.sequences, step.drafts
+        logits = self._runner.logits(hidden, list(range(len(hidden))))
         firsts = [sum(1 + len(draft) for draft in drafts[:place]) for place in range(len(drafts))]
         num_right = [0] * len(drafts)
         going = list(range(len(sequences)))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import weakref
 from collections.abc import Callable
-from collections.abc import Sequence as Items
 
 import numpy as np
 import torch
@@ -25,7 +24,7 @@ from portico.engines.native.kernels.packing import PackedMatrix
 from portico.engines.native.kernels.structures import INT8, Batch, Layer, Matrix, Model
 from portico.engines.native.quantization import is_quantized
 from portico.engines.native.rope import RotaryEmbedding
-from portico.engines.native.scheduler import Chunk, DecodeStep
+from portico.engines.native.scheduler import Step
 from portico.engines.native.sequence import Sequence
 
 
@@ -125,27 +124,16 @@ class KernelRunner:
         self.drawing: Drawing = KernelDrawing(library, self._decoder)
 
     @torch.inference_mode()
-    def prefill(self, chunks: Items[Chunk]) -> Tensor:
-        """See `ModelRunner`."""
-        return self._forward(
-            [(each.sequence, each.start, each.sequence.token_ids[each.start : each.end]) for each in chunks]
-        )
-
-    @torch.inference_mode()
-    def decode(self, step: DecodeStep) -> Tensor:
+    def evaluate(self, step: Step) -> Tensor:
         """See `ModelRunner`."""
         for source, destination in step.copies:
             for cache in self._caches:
                 cache[destination] = cache[source]
+        parts = [(each.sequence, each.start, each.sequence.token_ids[each.start : each.end]) for each in step.chunks]
         drafts = step.drafts or ((),) * len(step.sequences)
-        return self._evaluate_head(
-            self._forward(
-                [
-                    (each, each.num_computed_tokens, [each.token_ids[-1], *draft])
-                    for each, draft in zip(step.sequences, drafts, strict=True)
-                ]
-            )
-        )
+        for sequence, draft in zip(step.sequences, drafts, strict=True):
+            parts.append((sequence, sequence.num_computed_tokens, [sequence.token_ids[-1], *draft]))
+        return self._forward(parts)
 
     def progress(self) -> object:
         """See `ModelRunner`."""

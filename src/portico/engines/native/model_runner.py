@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence as Items
 from typing import Protocol
 
 from torch import Tensor
 
 from portico.engines.native.decoder import DecoderConfig
 from portico.engines.native.drawing import Drawing
-from portico.engines.native.scheduler import Chunk, DecodeStep
+from portico.engines.native.scheduler import Step
 
 
 class ModelRunner(Protocol):
@@ -33,14 +32,12 @@ class ModelRunner(Protocol):
         Any thread may ask.
         """
 
-    def prefill(self, chunks: Items[Chunk]) -> Tensor:
-        """Evaluates chunks of prompts; returns hidden states [rows, hidden], the chunks' rows one after another."""
-
-    def decode(self, step: DecodeStep) -> Tensor:
-        """Evaluates the last token of each sequence, and drafts if the runner is exact.
+    def evaluate(self, step: Step) -> Tensor:
+        """Evaluates a step; one with both prompts and sequences, or with drafts, only if the runner is exact.
 
         Returns:
-            Logits [rows, vocab], the rows of a sequence's last token and of its draft one after another.
+            Hidden states [rows, hidden]: the rows of the chunks one after another, and then those of the sequences, of
+            each its last token and its draft.
         """
 
     def logits(self, hidden: Tensor, rows: list[int]) -> Tensor:

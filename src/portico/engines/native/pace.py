@@ -9,7 +9,7 @@ _GRANULE = 16
 _NEWEST = 0.3
 # How far one piece of a prompt moves the size of the next.
 _MOST_SHRINKING, _MOST_GROWING = 0.25, 2.0
-# Seconds that a step of prefill may take while other sequences wait for their next tokens, and how many of their own
+# Seconds that prompts may take of a step while other sequences wait for their next tokens, and how many of their own
 # steps: who reads along notices a gap by what it is used to.
 _MAX_STALL = 0.1
 _MAX_STALLED_STEPS = 2
@@ -28,26 +28,46 @@ class PrefillPace:
     def __init__(self) -> None:
         self._num_tokens = float(_FIRST_TOKENS)
         self._num_tokens_alone = float(_MIN_TOKENS_ALONE)
+        # Steps of decoding: how long they took and for how many sequences, and what one more adds.
         self._decode_seconds: float | None = None
+        self._num_decoding = 0.0
+        self._seconds_per_token = 0.0
 
-    def note(self, num_tokens: int, seconds: float) -> None:
-        """Takes note of a step of prefill; one that is short and small tells nothing."""
-        if seconds > 0 and (num_tokens >= self._num_tokens_alone / 2 or seconds >= _MAX_STEP):
-            self._num_tokens_alone = max(float(_MIN_TOKENS_ALONE), num_tokens * _MAX_STEP / seconds)
+    def note(self, num_tokens: int, num_sequences: int, seconds: float) -> None:
+        """Takes note of a step with so many tokens of prompts, and one of each of so many sequences."""
+        if seconds <= 0:
+            return
+        if not num_tokens:
+            self._note_decode(num_sequences, seconds)
+            return
+        if not num_sequences:
+            self._note_alone(num_tokens, seconds)
+        elif self._decode_seconds is not None:
+            # What the sequences alone would have taken does not count.
+            others = max(0.0, num_sequences - self._num_decoding) * self._seconds_per_token
+            seconds = max(seconds - self._decode_seconds - others, seconds / 10)
         allowed = self._allowed_seconds
-        if seconds <= 0 or (num_tokens < self._num_tokens / 2 and seconds < allowed):
+        if num_tokens < self._num_tokens / 2 and seconds < allowed:
+            # A small and short one tells nothing.
             return
         target = num_tokens * allowed / seconds
         least, most = self._num_tokens * _MOST_SHRINKING, self._num_tokens * _MOST_GROWING
         self._num_tokens = max(float(_MIN_TOKENS), min(max(target, least), most))
 
-    def note_decode(self, seconds: float) -> None:
-        """Takes note of a step of decoding."""
+    def _note_decode(self, num_sequences: int, seconds: float) -> None:
         before = self._allowed_seconds
-        average = seconds if self._decode_seconds is None else self._decode_seconds
-        self._decode_seconds = average + _NEWEST * (seconds - average)
+        if self._decode_seconds is None:
+            self._decode_seconds, self._num_decoding = seconds, float(num_sequences)
+        self._decode_seconds += _NEWEST * (seconds - self._decode_seconds)
+        self._num_decoding += _NEWEST * (num_sequences - self._num_decoding)
         if self._allowed_seconds < before:
             self._num_tokens = max(float(_MIN_TOKENS), self._num_tokens * self._allowed_seconds / before)
+
+    def _note_alone(self, num_tokens: int, seconds: float) -> None:
+        if num_tokens >= _MIN_TOKENS_ALONE:
+            self._seconds_per_token = seconds / num_tokens
+        if num_tokens >= self._num_tokens_alone / 2 or seconds >= _MAX_STEP:
+            self._num_tokens_alone = max(float(_MIN_TOKENS_ALONE), num_tokens * _MAX_STEP / seconds)
 
     @property
     def budget(self) -> int:

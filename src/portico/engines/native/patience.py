@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from portico.engines.native.decoder import DecoderConfig
-from portico.engines.native.scheduler import DecodeStep, PrefillStep
+from portico.engines.native.scheduler import Step
 
 # Seconds that anything may take.
 _ALWAYS = 6.0
@@ -30,16 +30,13 @@ class Patience:
         self._work = 0.0
         self.seconds = _ALWAYS
 
-    def begin(self, step: PrefillStep | DecodeStep) -> None:
+    def begin(self, step: Step) -> None:
         """A step begins: `seconds` is what it may take without progress."""
-        if isinstance(step, PrefillStep):
-            sizes = [(chunk.end - chunk.start, chunk.end) for chunk in step.chunks]
-            num_drawn = sum(chunk.sequence.width for chunk in step.chunks)
-        else:
-            drafts = step.drafts or ((),) * len(step.sequences)
-            pairs = zip(step.sequences, drafts, strict=True)
-            sizes = [(1 + len(draft), len(each.token_ids) + len(draft)) for each, draft in pairs]
-            num_drawn = sum(num_tokens for num_tokens, _ in sizes)
+        drafts = step.drafts or ((),) * len(step.sequences)
+        pairs = zip(step.sequences, drafts, strict=True)
+        sizes = [(1 + len(draft), len(each.token_ids) + len(draft)) for each, draft in pairs]
+        num_drawn = sum(num_tokens for num_tokens, _ in sizes) + sum(chunk.sequence.width for chunk in step.chunks)
+        sizes += [(chunk.end - chunk.start, chunk.end) for chunk in step.chunks]
         self._work = float(sum(new * (self._num_parameters + end * self._attention) for new, end in sizes))
         per_layer = self._work / self._num_layers
         computing = per_layer / _SLOWEST if self._speed is None else _MARGIN * per_layer / self._speed

@@ -28,31 +28,38 @@ class Chunk:
 
 
 @dataclass(frozen=True, slots=True)
-class PrefillStep:
-    """Evaluate these chunks."""
+class Step:
+    """Evaluate chunks of prompts, and the last token of running sequences, after copying blocks.
 
-    chunks: tuple[Chunk, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class DecodeStep:
-    """Evaluate the last token of each sequence, after copying blocks from source to destination.
-
-    `drafts` has, for each sequence, guesses at the tokens behind it, which are evaluated too; it may be empty.
+    Attributes:
+        copies: blocks, source and destination.
+        drafts: for each of the sequences guesses at the tokens behind its last one, to be evaluated too; or nothing.
     """
 
-    sequences: tuple[Sequence, ...]
-    copies: tuple[tuple[int, int], ...]
+    chunks: tuple[Chunk, ...] = ()
+    sequences: tuple[Sequence, ...] = ()
+    copies: tuple[tuple[int, int], ...] = ()
     drafts: tuple[tuple[int, ...], ...] = ()
+
+    @property
+    def num_chunk_tokens(self) -> int:
+        """Tokens of prompts."""
+        return sum(chunk.end - chunk.start for chunk in self.chunks)
+
+    @property
+    def num_tokens(self) -> int:
+        """All tokens that are evaluated."""
+        return self.num_chunk_tokens + len(self.sequences) + sum(map(len, self.drafts))
 
 
 class Scheduler:
     """Continuous batching, first come first served; owners of jobs have equal shares.
 
-    Steps alternate between prefill and decode while there is work for both, so neither starves. A prompt that is
-    longer than the budget is cut; at most one is half done, and goes first. The budget is `prefill_budget` while others
-    decode, so that they need not wait long for their next tokens, and `budget_alone` else, if these are less. A prompt
-    that begins like one of the same step waits for the next: it finds the beginning in the cache then.
+    While there are both, prompts and running sequences share steps if `mixes`, and else take turns, so neither
+    starves. A prompt that is longer than the budget is cut; at most one is half done, and goes first. The budget is
+    `prefill_budget` while others decode, so that they need not wait long for their next tokens, and `budget_alone`
+    else, if these are less. A prompt that begins like one of the same step waits for the next: it finds the beginning
+    in the cache then.
 
     A sequence that is preempted gives its blocks back and is evaluated again later, output included. When blocks run
     out it is the one admitted last, of the owner that has most of them. When an owner has none while others have
@@ -65,6 +72,7 @@ class Scheduler:
         max_num_seqs: int,
         max_num_batched_tokens: int,
         *,
+        mixes: bool = False,
         caches_outputs: bool = False,
         max_drafted: int = 0,
     ) -> None:
@@ -76,6 +84,7 @@ class Scheduler:
         self._block_manager = block_manager
         self._max_num_seqs = max_num_seqs
         self._max_num_batched_tokens = max_num_batched_tokens
+        self._mixes = mixes
         self._caches_outputs = caches_outputs
         self._max_drafted = max_drafted
         # A draft ends with its block.
@@ -108,18 +117,16 @@ class Scheduler:
         job.sequences.append(sequence)
         self.waiting.append(sequence.owner, sequence)
 
-    def schedule(self) -> PrefillStep | DecodeStep | None:
+    def schedule(self) -> Step | None:
         """The next step; None when there is nothing to do."""
+        chunks: list[Chunk] = []
         if (self.waiting or self._prefilling) and not (self._prefilled_last and self.running):
             chunks = self._schedule_prefill()
-            if chunks:
-                self._prefilled_last = True
-                return PrefillStep(tuple(chunks))
-        self._prefilled_last = False
-        if self.running:
-            return self._schedule_decode()
-        assert not self.has_work, "a waiting sequence fits an empty cache"
-        return None
+        self._prefilled_last = bool(chunks) and not self._mixes
+        if self.running and not self._prefilled_last:
+            return self._schedule_decode(chunks)
+        assert chunks or not self.has_work, "a waiting sequence fits an empty cache"
+        return Step(tuple(chunks)) if chunks else None
 
     def prefilled(self, chunk: Chunk) -> list[Sequence]:
         """Takes note of an evaluated chunk.
@@ -269,7 +276,7 @@ class Scheduler:
             for chunk in chunks
         )
 
-    def _schedule_decode(self) -> DecodeStep:
+    def _schedule_decode(self, chunks: list[Chunk]) -> Step:
         scheduled: list[Sequence] = []
         copies: list[tuple[int, int]] = []
         candidates = deque(self.running)
@@ -286,7 +293,9 @@ class Scheduler:
                 if copy is not None:
                     copies.append(copy)
                 scheduled.append(sequence)
-        return DecodeStep(tuple(scheduled), tuple(copies), self._drafts(scheduled))
+        # A half prefilled sequence may have been preempted.
+        kept = tuple(chunk for chunk in chunks if chunk.sequence in self._prefilling)
+        return Step(kept, tuple(scheduled), tuple(copies), () if kept else self._drafts(scheduled))
 
     def _drafts(self, sequences: list[Sequence]) -> tuple[tuple[int, ...], ...]:
         if not sequences or len(sequences) > self._max_drafted:

@@ -106,6 +106,7 @@ def build(path: Path, config: NativeConfig, on_progress: Callable[[float], None]
         block_manager,
         config.max_num_seqs,
         config.max_num_batched_tokens,
+        mixes=runner.is_exact,
         caches_outputs=runner.is_exact,
         max_drafted=_max_drafted(config, is_exact=runner.is_exact),
     )

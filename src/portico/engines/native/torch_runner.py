@@ -23,7 +23,7 @@ from portico.engines.native.attention import (
 from portico.engines.native.decoder import Decoder, DecoderConfig
 from portico.engines.native.drawing import Drawing, TorchDrawing
 from portico.engines.native.linear import padded
-from portico.engines.native.scheduler import Chunk, DecodeStep
+from portico.engines.native.scheduler import Chunk, Step
 from portico.engines.native.sequence import Sequence
 
 
@@ -52,8 +52,12 @@ class TorchRunner:
         return self._decoder.num_layers_done, self._num_heads_done
 
     @torch.inference_mode()
-    def prefill(self, chunks: Items[Chunk]) -> Tensor:
+    def evaluate(self, step: Step) -> Tensor:
         """See `ModelRunner`."""
+        assert not (step.chunks and step.sequences), "this runner is not exact"
+        return self._prefill(step.chunks) if step.chunks else self._decode(step)
+
+    def _prefill(self, chunks: Items[Chunk]) -> Tensor:
         token_ids: list[int] = []
         positions: list[int] = []
         prompt_lengths: list[int] = []
@@ -69,9 +73,7 @@ class TorchRunner:
         attention = PrefillAttention(self._cache, self._slots(slots), groups, mask)
         return self._forward(token_ids, positions, prompt_lengths, attention)
 
-    @torch.inference_mode()
-    def decode(self, step: DecodeStep) -> Tensor:
-        """See `ModelRunner`."""
+    def _decode(self, step: Step) -> Tensor:
         if step.copies:
             self._cache.copy_blocks(step.copies)
         buckets = [context_bucket(len(sequence.token_ids)) for sequence in step.sequences]
@@ -86,7 +88,7 @@ class TorchRunner:
         hidden = self._forward(token_ids, positions, prompt_lengths, attention)[: len(sequences)]
         if order != list(range(len(order))):
             hidden = torch.empty_like(hidden).index_copy_(0, self._tensor(order), hidden)
-        return self._decoder.logits(hidden)
+        return hidden
 
     @torch.inference_mode()
     def logits(self, hidden: Tensor, rows: list[int]) -> Tensor:
