@@ -27,12 +27,14 @@ def test_pieces_come_to_take_the_time_that_they_may(fixed: float) -> None:
 
 
 def test_those_who_are_used_to_short_steps_wait_less() -> None:
+    def seconds(num_tokens: int) -> float:
+        return 0.01 + num_tokens / 10_000
+
     pace = PrefillPace()
-    settled(pace, lambda num_tokens: num_tokens / 10_000)
-    assert pace.budget == pytest.approx(1000, abs=20)
+    assert settled(pace, seconds) == pytest.approx(900, abs=20)
     for _ in range(20):
-        pace.note(0, 1, 0.01)
-    assert settled(pace, lambda num_tokens: num_tokens / 10_000) == 192
+        pace.note(0, 1, seconds(1))
+    assert settled(pace, seconds) == 96
 
 
 def test_pieces_shrink_as_the_context_grows() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 _FIRST_TOKENS = 64
 _MIN_TOKENS = 16
 _GRANULE = 16
-# Weight of the newest step of decoding; the first steps of a process are slower than all later ones.
-_NEWEST = 0.3
+# Weight of the newest step; the first ones of a process are slower than all later ones.
+_NEWEST = 0.1
 # How far one piece of a prompt moves the size of the next.
 _MOST_SHRINKING, _MOST_GROWING = 0.25, 2.0
 # Seconds that prompts may take of a step while other sequences wait for their next tokens, and how many of their own
@@ -28,24 +28,28 @@ class PrefillPace:
     def __init__(self) -> None:
         self._num_tokens = float(_FIRST_TOKENS)
         self._num_tokens_alone = float(_MIN_TOKENS_ALONE)
-        # Steps of decoding: how long they took and for how many sequences, and what one more adds.
-        self._decode_seconds: float | None = None
-        self._num_decoding = 0.0
-        self._seconds_per_token = 0.0
+        self._decode_time = _Line()
+        self._num_sequences = 0
 
     def note(self, num_tokens: int, num_sequences: int, seconds: float) -> None:
         """Takes note of a step with so many tokens of prompts, and one of each of so many sequences."""
         if seconds <= 0:
             return
+        before = self._allowed_seconds
+        if num_sequences:
+            self._num_sequences = num_sequences
+        if not num_tokens or not num_sequences:
+            # Tokens of prompts tell too what one more sequence adds.
+            self._decode_time.note(num_tokens + num_sequences, seconds)
         if not num_tokens:
-            self._note_decode(num_sequences, seconds)
+            if self._allowed_seconds < before:
+                self._num_tokens = max(float(_MIN_TOKENS), self._num_tokens * self._allowed_seconds / before)
             return
-        if not num_sequences:
-            self._note_alone(num_tokens, seconds)
-        elif self._decode_seconds is not None:
+        if num_sequences:
             # What the sequences alone would have taken does not count.
-            others = max(0.0, num_sequences - self._num_decoding) * self._seconds_per_token
-            seconds = max(seconds - self._decode_seconds - others, seconds / 10)
+            seconds = max(seconds - (self._decode_time.at(num_sequences) or 0.0), seconds / 10)
+        else:
+            self._note_alone(num_tokens, seconds)
         allowed = self._allowed_seconds
         if num_tokens < self._num_tokens / 2 and seconds < allowed:
             # A small and short one tells nothing.
@@ -54,18 +58,7 @@ class PrefillPace:
         least, most = self._num_tokens * _MOST_SHRINKING, self._num_tokens * _MOST_GROWING
         self._num_tokens = max(float(_MIN_TOKENS), min(max(target, least), most))
 
-    def _note_decode(self, num_sequences: int, seconds: float) -> None:
-        before = self._allowed_seconds
-        if self._decode_seconds is None:
-            self._decode_seconds, self._num_decoding = seconds, float(num_sequences)
-        self._decode_seconds += _NEWEST * (seconds - self._decode_seconds)
-        self._num_decoding += _NEWEST * (num_sequences - self._num_decoding)
-        if self._allowed_seconds < before:
-            self._num_tokens = max(float(_MIN_TOKENS), self._num_tokens * self._allowed_seconds / before)
-
     def _note_alone(self, num_tokens: int, seconds: float) -> None:
-        if num_tokens >= _MIN_TOKENS_ALONE:
-            self._seconds_per_token = seconds / num_tokens
         if num_tokens >= self._num_tokens_alone / 2 or seconds >= _MAX_STEP:
             self._num_tokens_alone = max(float(_MIN_TOKENS_ALONE), num_tokens * _MAX_STEP / seconds)
 
@@ -81,6 +74,26 @@ class PrefillPace:
 
     @property
     def _allowed_seconds(self) -> float:
-        if self._decode_seconds is None:
-            return _MAX_STALL
-        return min(_MAX_STALL, _MAX_STALLED_STEPS * self._decode_seconds)
+        decode_seconds = self._decode_time.at(self._num_sequences) if self._num_sequences else None
+        return _MAX_STALL if decode_seconds is None else min(_MAX_STALL, _MAX_STALLED_STEPS * decode_seconds)
+
+
+class _Line:
+    """Seconds by the number of tokens of a step, as the line nearest to what was seen, the newest counting most."""
+
+    def __init__(self) -> None:
+        self._weight = self._x = self._y = self._xx = self._xy = 0.0
+
+    def note(self, x: float, y: float) -> None:
+        keep = 1 - _NEWEST
+        self._weight, self._x, self._y = keep * self._weight + 1, keep * self._x + x, keep * self._y + y
+        self._xx, self._xy = keep * self._xx + x * x, keep * self._xy + x * y
+
+    def at(self, x: float) -> float | None:
+        """At least a tenth of what steps took on average; None before the first."""
+        if not self._weight:
+            return None
+        mean_x, mean_y = self._x / self._weight, self._y / self._weight
+        spread = self._xx / self._weight - mean_x * mean_x
+        slope = max(0.0, (self._xy / self._weight - mean_x * mean_y) / spread) if spread > 0.01 else 0.0
+        return max(mean_y + slope * (x - mean_x), mean_y / 10)
