@@ -7,10 +7,12 @@ batch, the chunks of a prompt, or whether a token was in a prompt or generated (
 from __future__ import annotations
 
 import ctypes
+import mmap
 import weakref
 from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -77,7 +79,7 @@ class KernelRunner:
         self._written = torch.empty(1, 1)
         floats = library.portico_block_floats(block_size, config.num_kv_heads, config.head_dim)
         # Zero pages of the system take no memory until they are written.
-        self._caches = [np.zeros((num_blocks, floats), np.float32) for _ in range(config.num_layers)]
+        self._caches = [_pages(num_blocks, floats) for _ in range(config.num_layers)]
         # What the structures point to must live as long as they do.
         self._owned: list[PackedMatrix | Tensor] = []
         layers = (Layer * config.num_layers)()
@@ -218,3 +220,12 @@ class KernelRunner:
         packed = PackedMatrix(self._library, weight, dtype, bias, is_paired=is_paired)
         self._owned.append(packed)
         return packed.structure
+
+
+def _pages(num_blocks: int, floats: int) -> npt.NDArray[np.float32]:
+    """Zeros [blocks, floats] that the system gives memory for as they are written, by small pages.
+
+    Large ones, which numpy would ask for, may take milliseconds each to be found, for all layers in the same step.
+    """
+    memory = mmap.mmap(-1, 4 * num_blocks * floats, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return np.frombuffer(memory, np.float32).reshape(num_blocks, floats)
