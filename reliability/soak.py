@@ -20,7 +20,12 @@ from reliability.traffic import closed_loop, learn, send
 
 _SLOTS, _QUEUE = 8, 64
 _NUM_TOKENS, _STALLED_TOKENS = 24, 400
-_FLAGS = ("--max-num-seqs", str(_SLOTS), "--max-waiting", str(_QUEUE), "--send-timeout", "5", "--log-level", "error")
+# Little enough for the warm-up to use all of it: the KV cache takes memory as it is first written.
+_KV_CACHE_BYTES = 32 << 20
+_FLAGS = (
+    *("--max-num-seqs", str(_SLOTS), "--max-waiting", str(_QUEUE), "--kv-cache-memory", str(_KV_CACHE_BYTES)),
+    *("--send-timeout", "5", "--log-level", "error"),
+)
 _LOAD = 0.8
 # Shares of requests that are no plain ones.
 _CANCELS, _BAD, _STALLED = 0.20, 0.05, 0.01
