@@ -28,6 +28,13 @@ def test_one_step_is_no_slope() -> None:
     assert Soaked(samples=samples, before=SAME, after=SAME).problems() == []
 
 
+def test_what_is_given_back_is_no_growth() -> None:
+    """More and more often, so that a line through all samples would rise."""
+    samples = [(float(each), 24 * MIB * ((each * 7919) % 1500 < each)) for each in range(1260) if each < 1000]
+    assert slope(samples) > MIB / 600
+    assert Soaked(samples=samples, before=SAME, after=SAME).problems() == []
+
+
 def test_noise_is_no_growth() -> None:
     assert soaked(30, 0.0).problems() == []
     assert soaked(30, 0.09).problems() == []
