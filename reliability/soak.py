@@ -116,8 +116,8 @@ class Soaked:
 def floor(samples: Sequence[tuple[float, int]]) -> list[tuple[float, int]]:
     """The lowest sample of each of some fifty stretches of time.
 
-    A long prompt takes twenty MiB while it is tokenised. What is given back a moment later is no growth; a leak lifts the
-    lowest sample as much as the others.
+    A long prompt takes twenty MiB while it is tokenised. What is given back a moment later is no growth; a leak lifts
+    the lowest sample as much as the others.
     """
     size = max(len(samples) // _NUM_FLOORS, 1)
     return [min(samples[start : start + size], key=lambda each: each[1]) for start in range(0, len(samples), size)]
