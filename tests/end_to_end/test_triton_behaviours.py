@@ -17,6 +17,7 @@ from typing import Any
 
 import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.end_to_end.server import RunningServer, kill_worker, run_server
 
@@ -294,10 +295,10 @@ def test_38_39_metrics_and_statistics_are_exact() -> None:
             refused(generate(http, temperature=-1), 400, "temperature")
             page = http.get("/metrics").text
             (statistics,) = http.get(f"{MODEL}/stats").json()["model_stats"]
-        values = dict(line.rsplit(" ", 1) for line in page.splitlines() if not line.startswith("#"))
-        labels = '{model_name="demo"}'
-        assert float(values[f"vllm:prompt_tokens_total{labels}"]) == 3 * sum(counts)
-        assert float(values[f"vllm:request_prompt_tokens_count{labels}"]) == 9
+        families = text_string_to_metric_families(page)
+        values = {each.name: each.value for family in families for each in family.samples if ":" in each.name}
+        assert values["vllm:prompt_tokens_total"] == 3 * sum(counts)
+        assert values["vllm:request_prompt_tokens_count"] == 9
         success = statistics["inference_stats"]["success"]
         assert (success["count"], statistics["inference_count"], statistics["execution_count"]) == (9, 9, 9)
         assert statistics["inference_stats"]["fail"]["count"] == 0

@@ -28,7 +28,6 @@ def test_a_template_of_the_client_is_rendered_like_any() -> None:
         ("{{ ''.__class__.__mro__ }}", "messages", "refuses"),
         ("{% set n = 'x' * 5000000 %}{{ n }}", "chat_template", "more than 4000000 characters"),
         ("{{ 'x' * 99999999999 }}", "messages", "more than 16777216 characters"),
-        ("{% set n = range(99999) | list %}{{ n | select('in', n) | list }}", "messages", "more than 2 seconds"),
         ("{{ range(99999) | list | tojson(indent=999) }}", "messages", "more than 16777216 characters"),
     ],
 )
@@ -36,3 +35,10 @@ def test_a_broken_or_hostile_template_is_the_clients_error(source: str, name: st
     with pytest.raises(InvalidParameter, match=message) as caught:
         render_bounded(prompt(source), {})
     assert caught.value.name == name
+
+
+def test_a_template_that_takes_too_long_is_given_up() -> None:
+    """By itself, or by the system where it does not look at the clock for too long."""
+    source = "{% set n = range(99999) | list %}{{ n | select('in', n) | list }}"
+    with pytest.raises(InvalidParameter, match=r"more than 2 seconds|too much time or memory"):
+        render_bounded(prompt(source), {})

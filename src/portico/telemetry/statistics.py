@@ -34,8 +34,9 @@ class Statistics:
                 failed_seconds=before.failed_seconds + record.ended_at - record.received_at,
             )
             return
-        queue = record.queue_time or 0.0
         generated_at = record.last_token_at or record.ended_at
+        # The engine's clock may have begun a little before this one.
+        queue = min(record.queue_time or 0.0, max(generated_at - record.started_at, 0.0))
         self.counts = replace(
             before,
             num_answered=before.num_answered + 1,
@@ -43,6 +44,6 @@ class Statistics:
             answered_seconds=before.answered_seconds + record.ended_at - record.received_at,
             prepare_seconds=before.prepare_seconds + record.started_at - record.received_at,
             queue_seconds=before.queue_seconds + queue,
-            generate_seconds=before.generate_seconds + max(generated_at - record.started_at - queue, 0.0),
+            generate_seconds=before.generate_seconds + generated_at - record.started_at - queue,
             deliver_seconds=before.deliver_seconds + record.ended_at - generated_at,
         )
