@@ -20,8 +20,9 @@ from reliability.traffic import closed_loop, learn, send
 
 _SLOTS, _QUEUE = 8, 64
 _NUM_TOKENS, _STALLED_TOKENS = 24, 400
-# Little enough for the warm-up to use all of it: the KV cache takes memory as it is first written.
+# Little enough to be used up before the measuring: the KV cache takes memory as it is first written.
 _KV_CACHE_BYTES = 32 << 20
+_BLOCK_TOKENS, _PROMPT_LEN = 16, 1500
 _FLAGS = (
     *("--max-num-seqs", str(_SLOTS), "--max-waiting", str(_QUEUE), "--kv-cache-memory", str(_KV_CACHE_BYTES)),
     *("--send-timeout", "5", "--log-level", "error"),
@@ -208,6 +209,7 @@ async def _soak(settings: Settings, minutes: float, module: tuple[str, ...] = ("
         learnt = await learn(server, _NUM_TOKENS, 4, concurrency=1)
         # TGI tells of a full queue inside a stream.
         requests = [each for each in learnt if not (each.dialect is TGI and each.is_streamed)]
+        await _use_kv_cache(server)
         _, capacity = await closed_loop(server, requests, _SLOTS, settings.pick(400, 120))
         traffic = _Traffic(server, requests, soaked)
         # A stalled reader's stream is as much work as many requests.
@@ -221,6 +223,16 @@ async def _soak(settings: Settings, minutes: float, module: tuple[str, ...] = ("
         sampling.cancel()
         soaked.after = await _hold(server)
     return soaked
+
+
+async def _use_kv_cache(server: Server) -> None:
+    """Has all blocks written once: the system gives their memory then, which is no leak."""
+    num_tokens = (await server.load()).num_free_blocks * _BLOCK_TOKENS
+    for place in range(num_tokens // _PROMPT_LEN + 1):
+        prompt = [(place * _PROMPT_LEN + each) * 7 % 4000 + 100 for each in range(_PROMPT_LEN)]
+        body = {"prompt": prompt, "max_tokens": 1}
+        answer = await exchange(server.address, encode_request("POST", "/v1/completions", body))
+        assert answer.status == 200, answer.text
 
 
 async def _sample(server: Server, samples: list[tuple[float, int]]) -> None:
