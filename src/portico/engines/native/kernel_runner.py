@@ -227,5 +227,8 @@ def _pages(num_blocks: int, floats: int) -> npt.NDArray[np.float32]:
 
     Large ones, which numpy would ask for, may take milliseconds each to be found, for all layers in the same step.
     """
-    memory = mmap.mmap(-1, 4 * num_blocks * floats, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    try:
+        memory = mmap.mmap(-1, 4 * num_blocks * floats, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except (OSError, OverflowError) as error:
+        raise MemoryError(f"a KV cache of {num_blocks} blocks cannot be had: {error}") from error
     return np.frombuffer(memory, np.float32).reshape(num_blocks, floats)

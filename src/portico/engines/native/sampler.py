@@ -22,6 +22,10 @@ from portico.engines.native.sequence import Sequence
 from portico.engines.native.token_counts import TokenCounts
 from portico.engines.native.watermark import green_ids
 
+_BEST = Choice()
+# Below it scores divided by the temperature are no float32 any more; what is drawn is the best token anyway.
+_MIN_TEMPERATURE = 1e-20
+
 
 @dataclass(slots=True)
 class SamplerState:
@@ -200,11 +204,11 @@ def _choice(row: _Row) -> Choice:
     request = row.sequence.job.request
     num_shown = request.logprobs if request.processed_logprobs else None
     if row.state.generator is None:
-        return Choice(num_shown=num_shown)
+        return _BEST if num_shown is None else Choice(num_shown=num_shown)
     sampling = request.sampling
     uniform = torch.rand(1, generator=row.state.generator, dtype=torch.float64).item()
     return Choice(
-        sampling.temperature,
+        max(sampling.temperature, _MIN_TEMPERATURE),
         sampling.top_k,
         sampling.top_p,
         sampling.typical_p,

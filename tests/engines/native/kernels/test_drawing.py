@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -142,3 +144,47 @@ def test_what_is_shown_of_a_draw_is_what_it_is_drawn_from(drawing: KernelDrawing
         assert (one.logprobs is None) == (other.logprobs is None)
         if one.logprobs is not None and other.logprobs is not None:
             assert_close(one.logprobs, other.logprobs)
+
+
+@pytest.mark.parametrize("temperature", [1e-6, 1e-20])
+def test_next_to_no_temperature_draws_the_best(drawing: KernelDrawing, temperature: float) -> None:
+    scores = random_scores(3, 3000, 4.0)
+    asked = [Choice(temperature, uniform=uniform) for uniform in (0.0, 0.5, 1 - 2**-53)]
+    for each in (drawing, TorchDrawing()):
+        assert drawn_ids(each, scores, asked).tolist() == scores.argmax(1).tolist()
+
+
+def test_tokens_of_no_weight_are_not_drawn(drawing: KernelDrawing) -> None:
+    scores = torch.full((1, 300), -200.0)
+    scores[0, 200] = 0.0
+    assert drawn_ids(drawing, scores, [Choice(uniform=0.0)]).tolist() == [200]
+
+
+_LITTLE_MEMORY = """
+import ctypes, resource
+from pathlib import Path
+import torch
+from portico.engines.native.drawing import Choice
+from portico.engines.native.kernels.drawing import KernelDrawing
+from portico.engines.native.kernels.library import load
+from portico.engines.native.kernels.structures import Model
+
+library = load(VARIANT)
+decoder = library.portico_create(ctypes.byref(Model(num_heads=1, num_kv_heads=1)), 2, 1000)
+drawing, scores = KernelDrawing(library, decoder), torch.zeros(2, 8_000_000)
+size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (size + (8 << 20), resource.RLIM_INFINITY))
+try:
+    drawing.draw(scores, [Choice(top_p=0.9999, uniform=0.5)] * 2)
+except MemoryError as error:
+    print(error)
+resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+print([draw.token_id for draw in drawing.draw(scores, [Choice(top_p=0.9999)] * 2)])
+"""
+
+
+def test_a_lack_of_memory_is_an_error_and_not_the_end(library: ctypes.CDLL) -> None:
+    variant = library._name.split("/")[-1].split(".")[0]
+    script = _LITTLE_MEMORY.replace("VARIANT", repr(variant))
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["there is no memory for this step of the kernels", "[0, 0]"]

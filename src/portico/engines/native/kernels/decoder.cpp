@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <deque>
+#include <new>
 
 #include "attention.h"
 #include "drawing.h"
@@ -94,7 +95,8 @@ public:
         for (int i = 0; i < kPhases; ++i) phases_.emplace_back(num_threads);
     }
 
-    void forward(const Batch& batch) {
+    // These return whether there was memory enough; without it, what they were to write is undefined.
+    bool forward(const Batch& batch) {
         plan(batch);
         threads_.run([&](int thread) {
             for (int64_t i = 0; i < model_.num_layers; ++i) run_layer(batch, i, thread);
@@ -104,10 +106,11 @@ public:
                 normalise(x, model_.final_norm, size, model_.norm_eps, x);
             }
         });
+        return had_memory();
     }
 
     // Rows of `hidden` [rows, hidden] to `logits` [rows, vocab].
-    void evaluate_head(const float* hidden, int64_t num_rows, float* logits) {
+    bool evaluate_head(const float* hidden, int64_t num_rows, float* logits) {
         reserve(num_rows, model_.hidden_size);
         num_rows_ = num_rows;
         set(0, model_.head);
@@ -115,32 +118,47 @@ public:
             const Rows rows = prepared(hidden, model_.hidden_size, nullptr, model_.head, thread);
             multiply<Use::kStore>(rows, model_.head, nullptr, phases_[0], logits, model_.head.num_outputs, thread);
         });
+        return had_memory();
     }
 
     // Draws a token for each row of `scores` [rows, size], and reports on it where that is asked for.
-    void draw(const float* scores, int64_t num_rows, int64_t size, const Choices& choices, const Report& report,
+    bool draw(const float* scores, int64_t num_rows, int64_t size, const Choices& choices, const Report& report,
               int64_t* token_ids) {
-        for_rows(num_rows, [&](int64_t row, Drawing& drawing) {
+        return for_rows(num_rows, [&](int64_t row, Drawing& drawing) {
             token_ids[row] = drawing.draw(scores + row * size, size, choices, report, row);
         });
     }
 
     // Reports on tokens that stand in rows of `scores` [rows, size].
-    void describe(const float* scores, int64_t num_rows, int64_t size, const int64_t* token_ids, const Report& report) {
-        for_rows(num_rows, [&](int64_t row, Drawing& drawing) {
+    bool describe(const float* scores, int64_t num_rows, int64_t size, const int64_t* token_ids, const Report& report) {
+        return for_rows(num_rows, [&](int64_t row, Drawing& drawing) {
             drawing.describe(scores + row * size, size, token_ids[row], report, row);
         });
     }
 
 private:
     enum Phase { kQkv, kAttend, kOut, kGateUp, kDown, kPhases };
+
     template <class Work>
-    void for_rows(int64_t num_rows, const Work& work) {
+    bool for_rows(int64_t num_rows, const Work& work) {
         phases_[0].reset(num_rows, 1);
         threads_.run([&](int thread) {
-            phases_[0].take(thread, [&](int64_t row, bool) { work(row, drawings_[thread]); });
+            phases_[0].take(thread, [&](int64_t row, bool) { attempt([&] { work(row, drawings_[thread]); }); });
         });
+        return had_memory();
     }
+
+    // A thread that lacks memory goes on to the next meeting like the others.
+    template <class Work>
+    void attempt(const Work& work) {
+        try {
+            work();
+        } catch (const std::bad_alloc&) {
+            lacks_memory_.store(true, std::memory_order_relaxed);
+        }
+    }
+
+    bool had_memory() { return !lacks_memory_.exchange(false, std::memory_order_relaxed); }
 
     // So few rows are prepared by every thread for itself: that takes less time than waiting for one that does it.
     static constexpr int64_t kFewRows = 2;
@@ -206,7 +224,7 @@ private:
             const Tile& tile = tiles_of_rows_[task / model_.num_kv_heads];
             const int64_t kv_head = task % model_.num_kv_heads;
             if (is_single_) place(batch, layer, tile.segment, tile.first_row, tile.place, kv_head, kv_head + 1);
-            attend(batch, layer, tile, kv_head, tiles_[thread]);
+            attempt([&] { attend(batch, layer, tile, kv_head, tiles_[thread]); });
         });
         // The tasks of a phase are laid out while no thread is in it: at least one meeting lies between.
         if (thread == 0) {
@@ -219,8 +237,7 @@ private:
         threads_.meet();
         if (thread == 0) set_attention(layer);
         rows = prepared(batch.hidden, hidden, layer.ffn_norm, layer.gate_up, thread);
-        multiply<Use::kGate>(rows, layer.gate_up, &layer.down, phases_[kGateUp], gated_, model_.ffn_size,
-                              thread);
+        multiply<Use::kGate>(rows, layer.gate_up, &layer.down, phases_[kGateUp], gated_, model_.ffn_size, thread);
         threads_.meet();
         rows = prepared(gated_, model_.ffn_size, nullptr, layer.down, thread);
         multiply<Use::kAdd>(rows, layer.down, &later, phases_[kDown], batch.hidden, hidden, thread);
@@ -438,6 +455,7 @@ private:
     std::vector<Queries> tiles_;
     std::vector<Own> own_;
     std::vector<Drawing> drawings_;
+    std::atomic<bool> lacks_memory_{false};
     bool is_single_ = false;
     int64_t num_rows_ = 0;
     int64_t row_bytes_ = 0;
@@ -447,6 +465,16 @@ private:
     std::vector<float> qkv_buffer_, attended_buffer_, gated_buffer_, scales_buffer_;
 };
 
+// What a call that tells whether it had memory comes to; exceptions must not leave this library.
+template <class Call>
+int32_t attempted(const Call& call) {
+    try {
+        return call() ? 0 : 1;
+    } catch (const std::bad_alloc&) {
+        return 1;
+    }
+}
+
 }  // namespace portico
 
 extern "C" {
@@ -454,7 +482,7 @@ extern "C" {
 #define PORTICO_PUBLIC __attribute__((visibility("default")))
 
 // To be changed with every function and structure here; `library.py` has the same number.
-PORTICO_PUBLIC int64_t portico_interface() { return 2; }
+PORTICO_PUBLIC int64_t portico_interface() { return 3; }
 
 PORTICO_PUBLIC int64_t portico_panel() { return portico::kPanel; }
 
@@ -492,21 +520,29 @@ PORTICO_PUBLIC void* portico_create(const portico::Model* model, int64_t num_thr
 
 PORTICO_PUBLIC void portico_destroy(void* decoder) { delete static_cast<portico::Decoder*>(decoder); }
 
-PORTICO_PUBLIC void portico_forward(void* decoder, const portico::Batch* batch) {
-    static_cast<portico::Decoder*>(decoder)->forward(*batch);
+// Those from here on return 0, or 1 if there is no memory for what they were asked.
+PORTICO_PUBLIC int32_t portico_forward(void* decoder, const portico::Batch* batch) {
+    return portico::attempted([&] { return static_cast<portico::Decoder*>(decoder)->forward(*batch); });
 }
 
-PORTICO_PUBLIC void portico_draw(void* decoder, const float* scores, int64_t num_rows, int64_t size,
-                                 const portico::Choices* choices, const portico::Report* report, int64_t* token_ids) {
-    static_cast<portico::Decoder*>(decoder)->draw(scores, num_rows, size, *choices, *report, token_ids);
+PORTICO_PUBLIC int32_t portico_draw(void* decoder, const float* scores, int64_t num_rows, int64_t size,
+                                    const portico::Choices* choices, const portico::Report* report,
+                                    int64_t* token_ids) {
+    return portico::attempted([&] {
+        return static_cast<portico::Decoder*>(decoder)->draw(scores, num_rows, size, *choices, *report, token_ids);
+    });
 }
 
-PORTICO_PUBLIC void portico_describe(void* decoder, const float* scores, int64_t num_rows, int64_t size,
-                                     const int64_t* token_ids, const portico::Report* report) {
-    static_cast<portico::Decoder*>(decoder)->describe(scores, num_rows, size, token_ids, *report);
+PORTICO_PUBLIC int32_t portico_describe(void* decoder, const float* scores, int64_t num_rows, int64_t size,
+                                        const int64_t* token_ids, const portico::Report* report) {
+    return portico::attempted([&] {
+        return static_cast<portico::Decoder*>(decoder)->describe(scores, num_rows, size, token_ids, *report);
+    });
 }
 
-PORTICO_PUBLIC void portico_head(void* decoder, const float* hidden, int64_t num_rows, float* logits) {
-    static_cast<portico::Decoder*>(decoder)->evaluate_head(hidden, num_rows, logits);
+PORTICO_PUBLIC int32_t portico_head(void* decoder, const float* hidden, int64_t num_rows, float* logits) {
+    return portico::attempted([&] {
+        return static_cast<portico::Decoder*>(decoder)->evaluate_head(hidden, num_rows, logits);
+    });
 }
 }

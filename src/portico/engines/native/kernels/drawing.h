@@ -150,10 +150,10 @@ private:
         }
     }
 
-    // Weights of scores, at most one; not divided by their sum.
+    // Weights of scores, at most one; not divided by their sum. Below what the exponential function can tell they are zero.
     Vector weights(Vector scores) const {
-        const Vector found = exponential(multiply(subtract(scores, broadcast(top_)), broadcast(factor_)));
-        return where_at_least(scores, broadcast(-std::numeric_limits<float>::max()), found);
+        const Vector exponents = multiply(subtract(scores, broadcast(top_)), broadcast(factor_));
+        return where_at_least(exponents, broadcast(-87.0f), exponential(exponents));
     }
 
     // Those of up to a block of tokens from `first`, and their sum.

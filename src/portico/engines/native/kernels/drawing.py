@@ -68,7 +68,7 @@ class _Report:
     """Owns what the structure points to."""
 
     def __init__(self, num_best: Sequence[int]) -> None:
-        rows, width = len(num_best), max(0, *num_best)
+        rows, width = len(num_best), max((0, *num_best))
         self._num_best = np.array(num_best, np.int64)
         self._logprobs = np.empty(rows, np.float32)
         self._ranks = np.empty(rows, np.int64)

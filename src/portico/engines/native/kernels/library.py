@@ -20,7 +20,7 @@ _VARIANTS = (
 )
 _CPUINFO = Path("/proc/cpuinfo")
 # What functions and structures there are, as `decoder.cpp` numbers them.
-_INTERFACE = 2
+_INTERFACE = 3
 
 _logger = logging.getLogger(__name__)
 
@@ -58,12 +58,20 @@ def _with_signatures(library: ctypes.CDLL) -> ctypes.CDLL:
         ("portico_unpack", None, (POINTER(Matrix), c_void_p, c_int64, c_void_p)),
         ("portico_create", c_void_p, (POINTER(Model), c_int64, c_int64)),
         ("portico_destroy", None, (c_void_p,)),
-        ("portico_forward", None, (c_void_p, POINTER(Batch))),
-        ("portico_draw", None, (c_void_p, c_void_p, c_int64, c_int64, POINTER(Choices), POINTER(Report), c_void_p)),
-        ("portico_describe", None, (c_void_p, c_void_p, c_int64, c_int64, c_void_p, POINTER(Report))),
-        ("portico_head", None, (c_void_p, c_void_p, c_int64, c_void_p)),
+        ("portico_forward", c_int32, (c_void_p, POINTER(Batch))),
+        ("portico_draw", c_int32, (c_void_p, c_void_p, c_int64, c_int64, POINTER(Choices), POINTER(Report), c_void_p)),
+        ("portico_describe", c_int32, (c_void_p, c_void_p, c_int64, c_int64, c_void_p, POINTER(Report))),
+        ("portico_head", c_int32, (c_void_p, c_void_p, c_int64, c_void_p)),
     ):
         function = getattr(library, name)
         function.restype = result
         function.argtypes = arguments
+        if result is c_int32:
+            function.errcheck = _check_memory
     return library
+
+
+def _check_memory(lacks_memory: int, function: object, arguments: tuple[object, ...]) -> int:
+    if lacks_memory:
+        raise MemoryError("there is no memory for this step of the kernels")
+    return lacks_memory
