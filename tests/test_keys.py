@@ -9,7 +9,7 @@ import pytest
 
 from portico.config import ServerConfig
 from portico.core.tenant import NO_QUOTA, Quota, Tenant
-from portico.keys import KeyConfigError, read_keys
+from portico.keys import KeyConfigError, Keys
 from tests.test_flags import parse
 
 FILE = f"""
@@ -34,7 +34,7 @@ def write(folder: Path, content: str) -> str:
 
 
 def find(key: str, *, flags: tuple[str, ...] = (), environment: str | None = None, file: str | None = None) -> Tenant:
-    keyring = read_keys(flags, environment, file)
+    keyring = Keys(flags, environment, file).keyring
     assert keyring is not None
     found = keyring.find(key.encode())
     assert found is not None
@@ -42,11 +42,11 @@ def find(key: str, *, flags: tuple[str, ...] = (), environment: str | None = Non
 
 
 def test_without_keys_there_is_no_ring() -> None:
-    assert read_keys((), None, None) is None
+    assert Keys((), None, None).keyring is None
 
 
 def test_keys_of_flags_and_of_the_environment_are_the_operators() -> None:
-    keyring = read_keys(("sk-1", "sk-2", "sk-1"), "sk-3", None)
+    keyring = Keys(("sk-1", "sk-2", "sk-1"), "sk-3", None).keyring
     assert keyring is not None
     assert keyring.names == ("flag-1", "flag-2", "environment")
     for key in (b"sk-1", b"sk-2", b"sk-3"):
@@ -62,7 +62,7 @@ def test_a_file_of_keys(tmp_path: Path) -> None:
     bob = find("sk-bob", file=file)
     assert (bob.name, bob.quota, bob.is_operator) == ("bob", Quota(60, 10_000, 4), False)
     assert find("sk-carol", file=file).is_operator
-    keyring = read_keys((), None, file)
+    keyring = Keys((), None, file).keyring
     assert keyring is not None
     assert keyring.find(b"sk-bob") == keyring.find(b"sk-bob-of-last-year")
 
@@ -87,7 +87,7 @@ def test_every_name_has_a_salt_that_is_new_each_time(tmp_path: Path) -> None:
 )
 def test_keys_that_cannot_be_used(flags: tuple[str, ...], environment: str | None, reason: str) -> None:
     with pytest.raises(KeyConfigError, match=reason) as refused:
-        read_keys(flags, environment, None)
+        Keys(flags, environment, None)
     assert not any(key in str(refused.value) for key in (*flags, environment or "") if key)
 
 
@@ -114,14 +114,14 @@ def test_keys_that_cannot_be_used(flags: tuple[str, ...], environment: str | Non
 )  # fmt: skip
 def test_files_that_cannot_be_used(tmp_path: Path, content: str, reason: str) -> None:
     with pytest.raises(KeyConfigError, match=reason) as refused:
-        read_keys((), "sk-other", write(tmp_path, content))
+        Keys((), "sk-other", write(tmp_path, content))
     assert "sk-secret" not in str(refused.value)
     assert refused.value.__cause__ is None
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(KeyConfigError, match=r"cannot read the API keys in .*: No such file"):
-        read_keys((), None, str(tmp_path / "nothing"))
+        Keys((), None, str(tmp_path / "nothing"))
 
 
 def test_the_flag_may_be_given_several_times_and_is_not_shown() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
 import resource
@@ -29,6 +30,7 @@ from portico.engines.native.config import NativeConfig
 from portico.engines.native.engine import NativeEngine
 from portico.engines.scripted.config import ScriptedConfig
 from portico.engines.scripted.engine import ScriptedEngine
+from portico.keys import KeyConfigError, Keys
 from portico.service.admission import Admission
 from portico.service.clocks import TimeLimits
 from portico.service.conversion import ConversionService
@@ -47,13 +49,16 @@ from portico.text.chat_template import ChatTemplate
 from portico.text.literal_content import LiteralContent, check_literal_content
 from portico.text.tokenizer import Tokenizer
 from portico.text.tokenizer_info import describe_tokenizer
+from portico.watched_files import WatchedFiles, watch
 from portico.web.application import build_application
 from portico.web.endpoint import Context
 from portico.web.guard import Guard, is_loopback
 from portico.web.intake import ConnectionLimits
 from portico.web.page import Page
-from portico.web.server import Tls, bind, serve, serving
+from portico.web.server import bind, serve, serving
 from portico.web.shutdown import Drain, DrainingStopper
+from portico.web.tls import Tls, TlsFiles
+from portico.web.tls import TlsError as TlsError
 from portico.web.wrong_keys import WrongKeys
 
 EngineConfig = NativeConfig | ScriptedConfig
@@ -165,15 +170,17 @@ async def run(
     engine_config: EngineConfig,
     checkpoint: Checkpoint,
     console: Console,
-    keyring: Keyring | None = None,
+    keys: Keys | None = None,
 ) -> None:
-    """Serves until told to stop, whoever has a key or, without a keyring, everybody.
+    """Serves until told to stop, whoever has a key or, without keys, everybody.
 
     Raises:
-        AddressInUse, PublicAddress, TokenizerLoadError, ChatTemplateLoadError, EngineStartError: what the operator
-            must mend.
+        AddressInUse, PublicAddress, TlsError, TokenizerLoadError, ChatTemplateLoadError, EngineStartError: what the
+            operator must mend.
     """
     configure_logging(config.log_level, config.log_format)
+    tls = _tls(config)
+    keyring = None if keys is None else keys.keyring
     listeners = _Listeners.bind(config)
     if keyring is None and config.tls_client_ca is None and not config.allow_anonymous:
         listeners.require_loopback()
@@ -226,7 +233,11 @@ async def run(
             send_timeout=config.send_timeout or None,
         )
         drain = Drain(admission.close, lambda: admission.num_requests, generator.break_off, config.drain_timeout)
-        await _listen(config, context, metrics, listeners, console, drain)
+        watching = asyncio.create_task(watch(_watched(keys, tls)))
+        try:
+            await _listen(config, context, metrics, listeners, console, drain, tls)
+        finally:
+            watching.cancel()
     finally:
         await engine.close()
         listeners.close()
@@ -311,13 +322,13 @@ async def _listen(
     listeners: _Listeners,
     console: Console,
     drain: Drain,
+    tls: Tls | None,
 ) -> None:
     """Serves on all addresses until told to stop."""
     precedence = find_precedence(config.profile)
     pages: Mapping[str, Page] = {"/metrics": metrics.render}
     application = build_application(context, precedence, pages, for_operators=listeners.main_is_managed)
     management = build_application(context, precedence, pages, for_operators=True)
-    tls = _tls(config)
     address = f"http{'s' if tls else ''}://{config.host}:{listeners.main.getsockname()[1]}"
     grpc_address = f"{config.host}:{config.grpc_port}" if config.grpc_port else None
     managed = ["{}:{}".format(*each.getsockname()[:2]) for each in listeners.management]
@@ -359,7 +370,18 @@ def _connection_limits(config: ServerConfig) -> ConnectionLimits:
 def _tls(config: ServerConfig) -> Tls | None:
     if config.tls_certificate is None or config.tls_key is None:
         return None
-    return Tls(config.tls_certificate, config.tls_key, config.tls_client_ca)
+    authority = Path(config.tls_client_ca) if config.tls_client_ca else None
+    return Tls(TlsFiles(Path(config.tls_certificate), Path(config.tls_key), authority))
+
+
+def _watched(keys: Keys | None, tls: Tls | None) -> list[WatchedFiles]:
+    """What is read again when it changes, so that keys are withdrawn and certificates renewed without a new start."""
+    found = []
+    if keys is not None and keys.file is not None:
+        found.append(WatchedFiles("API keys", [keys.file], keys.reload, (KeyConfigError,)))
+    if tls is not None:
+        found.append(WatchedFiles("Certificates", tls.files.paths, tls.reload, (TlsError,)))
+    return found
 
 
 @asynccontextmanager

@@ -24,7 +24,7 @@ from portico.core.engine import EngineStartError
 from portico.engines.native.config import NativeConfig
 from portico.engines.scripted.config import ScriptedConfig
 from portico.flags import FlagError, add_flags, read_flags
-from portico.keys import KeyConfigError, read_keys
+from portico.keys import KeyConfigError, Keys
 from portico.text.chat_template import ChatTemplateLoadError
 from portico.text.tokenizer import TokenizerLoadError
 from portico.web.server import AddressInUse
@@ -48,6 +48,7 @@ _OPERATOR_ERRORS = (
     KeyConfigError,
     app.MindieConfigError,
     app.PublicAddress,
+    app.TlsError,
     ProbeFailed,
     ServerStartFailed,
     TokenizerLoadError,
@@ -147,7 +148,7 @@ async def _bench(parsed: argparse.Namespace, server_flags: Sequence[str], key: s
 
 async def _serve(parsed: argparse.Namespace, key: str | None) -> None:
     config = read_flags(parsed, ServerConfig)
-    keyring = read_keys(config.api_key, key, config.api_key_file)
+    keys = Keys(config.api_key, key, config.api_key_file)
     config = replace(config, api_key=())
     engine_config = read_flags(parsed, ENGINE_CONFIGS[config.engine])
     checkpoint = find_checkpoint(parsed.model, config.served_model_name, config.revision)
@@ -156,4 +157,4 @@ async def _serve(parsed: argparse.Namespace, key: str | None) -> None:
         # Scripts that start MindIE Service wait for this line.
         console = Console(sys.stderr, lambda: print("Daemon start success!", flush=True))
         console.report(config.mindie_config, app.read_mindie_config(Path(config.mindie_config)).remarks)
-    await app.run(config, engine_config, checkpoint, console, keyring)
+    await app.run(config, engine_config, checkpoint, console, keys)

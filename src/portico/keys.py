@@ -32,39 +32,62 @@ class _Entry:
     is_operator: bool
 
 
-def read_keys(flags: Sequence[str], environment: str | None, file: str | None) -> Keyring | None:
-    """All keys together; None where none are given, so that everybody is let in.
+class Keys:
+    """All keys together, of flags, of the environment and of a file that can be read again.
 
     Keys of flags and of the environment are the operator's. Those of the file are so where it says it. Every name has a
     salt that nobody can guess and that is forgotten when the server ends.
 
-    Raises:
-        KeyConfigError: a key is empty or cannot be sent, two owners have the same, or the file is not as it should be.
+    Attributes:
+        keyring: with them; None where none were given, so that everybody is let in.
+        file: where further ones are, if anywhere.
     """
-    entries = [
-        _Entry(_digest(key, f"key {index} of --api-key"), f"flag-{index}", NO_QUOTA, True)
-        for index, key in enumerate(dict.fromkeys(flags), 1)
-    ]
-    if environment is not None and environment not in flags:
-        entries.append(_Entry(_digest(environment, "PORTICO_API_KEY"), "environment", NO_QUOTA, True))
-    if file is not None:
-        taken = {entry.name for entry in entries}
-        for entry in _read_file(Path(file)):
+
+    def __init__(self, flags: Sequence[str], environment: str | None, file: str | None) -> None:
+        """Reads them; of those that are given themselves only the digests are kept.
+
+        Raises:
+            KeyConfigError: a key is empty or cannot be sent, two owners have the same, or the file is not as it should
+                be.
+        """
+        self._secret = secrets.token_bytes(32)
+        self._given = list(_read_given(flags, environment))
+        self.file = None if file is None else Path(file)
+        found = self._find()
+        self.keyring = Keyring(found.items()) if found else None
+
+    def reload(self) -> None:
+        """Reads the file again: who is not in it any more is not let in any more.
+
+        Raises:
+            KeyConfigError: as at first; nothing has changed then.
+        """
+        assert self.keyring is not None
+        self.keyring.replace(self._find().items())
+
+    def _find(self) -> dict[bytes, Tenant]:
+        found: dict[bytes, Tenant] = {}
+        for entry in self._entries():
+            salt = hmac.new(self._secret, entry.name.encode(), hashlib.sha256).hexdigest()
+            tenant = Tenant(entry.name, salt, entry.quota, entry.is_operator)
+            if found.setdefault(entry.digest, tenant) != tenant:
+                raise KeyConfigError(f"{found[entry.digest].name} and {entry.name} have the same API key")
+        return found
+
+    def _entries(self) -> Iterator[_Entry]:
+        yield from self._given
+        taken = {entry.name for entry in self._given}
+        for entry in () if self.file is None else _read_file(self.file):
             if entry.name in taken:
-                raise KeyConfigError(f"{file} has the name {entry.name}, which the key given besides has already")
-            entries.append(entry)
-    return _build_keyring(entries) if entries else None
+                raise KeyConfigError(f"{self.file} has the name {entry.name}, which the key given besides has already")
+            yield entry
 
 
-def _build_keyring(entries: Sequence[_Entry]) -> Keyring:
-    secret = secrets.token_bytes(32)
-    found: dict[bytes, Tenant] = {}
-    for entry in entries:
-        salt = hmac.new(secret, entry.name.encode(), hashlib.sha256).hexdigest()
-        tenant = Tenant(entry.name, salt, entry.quota, entry.is_operator)
-        if found.setdefault(entry.digest, tenant) != tenant:
-            raise KeyConfigError(f"{found[entry.digest].name} and {entry.name} have the same API key")
-    return Keyring(found.items())
+def _read_given(flags: Sequence[str], environment: str | None) -> Iterator[_Entry]:
+    for index, key in enumerate(dict.fromkeys(flags), 1):
+        yield _Entry(_digest(key, f"key {index} of --api-key"), f"flag-{index}", NO_QUOTA, True)
+    if environment is not None and environment not in flags:
+        yield _Entry(_digest(environment, "PORTICO_API_KEY"), "environment", NO_QUOTA, True)
 
 
 def _read_file(path: Path) -> Iterator[_Entry]:
@@ -72,7 +95,7 @@ def _read_file(path: Path) -> Iterator[_Entry]:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise KeyConfigError(f"cannot read the API keys in {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError):
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError):
         # What the parser says of it may hold a key.
         raise KeyConfigError(f"{path} is not a TOML file of API keys") from None
     if not content:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -25,7 +26,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         timeout=100,
-        env={"HF_HUB_OFFLINE": "1", "PATH": ""},
+        env={"HF_HUB_OFFLINE": "1", "PATH": "", "PYTHONPATH": os.environ.get("PYTHONPATH", "")},
     )
 
 
@@ -86,6 +87,15 @@ def test_broken_weights(tmp_path: Path) -> None:
 
 def test_weights_of_another_shape(tmp_path: Path) -> None:
     assert_one_line_error(run("serve", str(copy_demo(tmp_path, vocab_size=77)), "--port", "0"), "embed_tokens")
+
+
+def test_certificates_that_cannot_be_used(tmp_path: Path) -> None:
+    nothing, garbage = tmp_path / "nothing.pem", tmp_path / "garbage.pem"
+    garbage.write_bytes(b"garbage")
+    for certificate, words in ((nothing, "No such file"), (garbage, "are not a certificate and its key")):
+        for port in ("0", "1"):
+            flags = ("--tls-certificate", str(certificate), "--tls-key", str(garbage), "--grpc-port", port)
+            assert_one_line_error(run("serve", "--port", "0", *flags), str(certificate), words)
 
 
 def test_a_setting_out_of_range() -> None:

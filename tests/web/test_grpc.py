@@ -28,7 +28,8 @@ from portico.core.rpc import Converse, DescribeEach, Procedure, RpcDialect, RpcR
 from portico.text.tokenizer import Tokenizer
 from portico.web.endpoint import Context
 from portico.web.grpc_server import serve_procedures
-from portico.web.server import AddressInUse, Tls, bind
+from portico.web.server import AddressInUse, bind
+from portico.web.tls import Tls, TlsFiles
 from tests.service.conftest import Bench
 from tests.web.fake_dialect import FakeDialect, decode, describe
 from tests.web.test_endpoint import LIMITS, RecordKeeper, tokenizer
@@ -329,13 +330,13 @@ def make_certificate(folder: Path) -> Tls:
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"]
     command += ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(certificate)]
     subprocess.run(command, check=True, capture_output=True)
-    return Tls(str(certificate), str(key), str(certificate))
+    return Tls(TlsFiles(certificate, key, certificate))
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="certificates are made with openssl")
 async def test_encrypted_connections_with_certificates_of_clients(tokenizer: Tokenizer, tmp_path: Path) -> None:
     tls = make_certificate(tmp_path)
-    certificate, key = Path(tls.certificate).read_bytes(), Path(tls.key).read_bytes()
+    certificate, key = tls.contents.certificate, tls.contents.key
     async with AsyncExitStack() as stack:
         bench = Bench(tokenizer, stack)
         context = build_context(bench, await bench.start(), RecordKeeper())

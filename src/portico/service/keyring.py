@@ -25,6 +25,10 @@ class Keyring:
 
     def __init__(self, tenants: Iterable[tuple[bytes, Tenant]]) -> None:
         """Takes the digest of each key with its tenant."""
+        self.replace(tenants)
+
+    def replace(self, tenants: Iterable[tuple[bytes, Tenant]]) -> None:
+        """Takes others instead of those that there were."""
         self._tenants = tuple(tenants)
 
     @property

@@ -104,11 +104,13 @@ class Caller:
         conversation = _Conversation(call, self._context.send_timeout, ends_on_error=ends_on_error)
         refusal: RpcRefusal | None = None
         try:
-            tenant = self._admit_conversation(call)
+            self._admit_conversation(call)
             await call.send_initial_metadata(tuple(_identify(whole).headers.items()))
             async with asyncio.TaskGroup() as tasks:
                 async for body in bodies:
                     raw = self._describe_request(body, call)
+                    # Once more for each: a key may be withdrawn while the call goes on.
+                    tenant = self._admit_conversation(call)
                     tasks.create_task(self._reply(self._operation, raw, tenant, conversation))
         except* _Refused as group:
             # Raised here, what ends the call would be in a group too, and the library would not know it.

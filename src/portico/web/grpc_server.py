@@ -6,7 +6,6 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -15,7 +14,8 @@ import grpc.aio
 from portico.core.rpc import RpcDialect
 from portico.web.endpoint import Context
 from portico.web.grpc_call import Caller, UnknownProcedures
-from portico.web.server import LAST_BYTES_TIMEOUT, AddressInUse, Tls
+from portico.web.server import LAST_BYTES_TIMEOUT, AddressInUse
+from portico.web.tls import Tls, TlsContents
 
 # Framing and names around the largest body.
 _MESSAGE_OVERHEAD = 64 * 1024
@@ -55,10 +55,23 @@ def _listen(server: Any, address: str, tls: Tls | None) -> None:
     if tls is None:
         server.add_insecure_port(address)
         return
-    certificate, key = Path(tls.certificate).read_bytes(), Path(tls.key).read_bytes()
-    authority = None if tls.client_ca is None else Path(tls.client_ca).read_bytes()
-    credentials = grpc.ssl_server_credentials([(key, certificate)], authority, require_client_auth=bool(authority))
-    server.add_secure_port(address, credentials)
+    used = tls.contents
+
+    def renew() -> Any:
+        """Asked for each connection, in a thread of the library; None where nothing has changed."""
+        nonlocal used
+        if used is tls.contents:
+            return None
+        used = tls.contents
+        return _certificates(used)
+
+    must_show = used.client_ca is not None
+    server.add_secure_port(address, grpc.dynamic_ssl_server_credentials(_certificates(used), renew, must_show))
+
+
+def _certificates(contents: TlsContents) -> Any:
+    pair = (contents.key, contents.certificate)
+    return grpc.ssl_server_certificate_configuration([pair], contents.client_ca)
 
 
 def _options(max_body_bytes: int) -> list[tuple[str, int]]:

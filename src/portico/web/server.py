@@ -6,10 +6,8 @@ import asyncio
 import contextlib
 import signal
 import socket
-import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import cast
 
@@ -19,19 +17,11 @@ from starlette.types import ASGIApp
 from portico.web.connection import bound_send_buffer
 from portico.web.intake import BoundedConnection, ConnectionLimits
 from portico.web.shutdown import Drain
+from portico.web.tls import Tls
 
 # How long the last bytes of answers have to get out once the drain is over, in seconds.
 LAST_BYTES_TIMEOUT = 1
 DEFAULT_LIMITS = ConnectionLimits()
-
-
-@dataclass(frozen=True, slots=True)
-class Tls:
-    """Files for encrypted connections; with `client_ca` clients must have a certificate of that authority."""
-
-    certificate: str
-    key: str
-    client_ca: str | None
 
 
 class AddressInUse(Exception):
@@ -136,7 +126,7 @@ async def serve(
 def _config(
     application: ASGIApp, tls: Tls | None, limits: ConnectionLimits, on_refusal: Callable[[str], None]
 ) -> uvicorn.Config:
-    return uvicorn.Config(
+    config = uvicorn.Config(
         application,
         http=cast(type[asyncio.Protocol], partial(BoundedConnection, limits=limits, on_refusal=on_refusal)),
         ws="none",
@@ -147,8 +137,8 @@ def _config(
         proxy_headers=False,
         date_header=False,
         timeout_graceful_shutdown=LAST_BYTES_TIMEOUT,
-        ssl_certfile=tls.certificate if tls else None,
-        ssl_keyfile=tls.key if tls else None,
-        ssl_ca_certs=tls.client_ca if tls else None,
-        ssl_cert_reqs=ssl.CERT_REQUIRED if tls and tls.client_ca else ssl.CERT_NONE,
     )
+    config.load()
+    if tls is not None:
+        config.ssl = tls.context
+    return config
