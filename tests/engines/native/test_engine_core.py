@@ -207,6 +207,7 @@ def test_the_first_choices_can_be_aborted_before_the_prefill(make_core: MakeCore
             {"sampling": sampling(allowed_token_ids=(3,)), "min_tokens": 1, "stop_token_ids": frozenset({3})},
             "leave none that could be generated",
         ),
+        ({"min_tokens": 1, "stop_token_ids": frozenset(range(VOCAB_SIZE))}, "leave none that could be generated"),
     ],
 )
 def test_a_job_that_cannot_be_run_fails_alone(make_core: MakeCore, changes: dict[str, Any], part: str) -> None:
@@ -215,6 +216,14 @@ def test_a_job_that_cannot_be_run_fails_alone(make_core: MakeCore, changes: dict
     assert part in bad.failure
     assert good.failure is None
     assert len(good.token_ids[0]) == 8
+
+
+def test_stop_tokens_outside_the_vocabulary_forbid_nothing(make_core: MakeCore) -> None:
+    only = sampling(allowed_token_ids=tuple(range(5, VOCAB_SIZE)))
+    strange = frozenset(range(VOCAB_SIZE, VOCAB_SIZE + 400))
+    [outcome] = run_to_end(make_core(), [job(range(3), sampling=only, min_tokens=2, stop_token_ids=strange)])
+    assert outcome.failure is None
+    assert len(outcome.token_ids[0]) == 8
 
 
 def faulty_jobs(seed: int) -> list[TokenJob]:

@@ -175,8 +175,9 @@ def test_bans_give_way_to_the_grammar_and_allowed_tokens_do_not(make_knowing_cor
     grammar = regex("aaa")
     banned = job((20, 21), sampling=sampling(grammar=grammar, banned_sequences=((a,),)))
     excluded = job((20, 21), sampling=sampling(grammar=grammar, allowed_token_ids=(40, 41)))
-    first, second = run_to_end(make_knowing_core(), [banned, excluded])
-    assert text(first.token_ids[0]) == "aaa"
+    both = sampling(grammar=grammar, banned_sequences=((a, a),), allowed_token_ids=(a, a + 1))
+    first, second, third = run_to_end(make_knowing_core(), [banned, excluded, job((20, 21), sampling=both)])
+    assert text(first.token_ids[0]) == text(third.token_ids[0]) == "aaa"
     assert second.failure is not None
     assert "leave no token" in second.failure
 

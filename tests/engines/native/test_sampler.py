@@ -250,3 +250,22 @@ def test_banned_sequences_are_not_completed() -> None:
     # What the prompt ends with does not count.
     [draw] = sampler.sample(scores, [sequence((9,), (), sampling=asked)])
     assert draw.token_id == 6
+
+
+def test_a_ban_gives_way_where_nothing_else_is_left() -> None:
+    scores = torch.zeros(1, VOCAB_SIZE)
+    scores[0, 5], scores[0, 6], scores[0, 7] = 3.0, 2.0, 1.0
+    sampler = Sampler(VOCAB_SIZE, CPU, TorchDrawing())
+    only: dict[str, Any] = {"allowed_token_ids": (6, 7), "banned_sequences": ((6, 6), (6, 7))}
+    ended: dict[str, Any] = {"stop_token_ids": frozenset((7,)), "min_tokens": 3}
+    for banned, output, changes, expected in [
+        (only, (), {}, 6),
+        (only, (6,), {}, 6),
+        (only, (6, 7), {}, 6),
+        ({**only, "banned_sequences": ((6, 6),)}, (6,), {}, 7),
+        ({**only, "banned_sequences": ((6, 6),)}, (6,), ended, 6),
+    ]:
+        for temperature in (0.0, 1e-3):
+            asked = sampling(**banned, temperature=temperature, seed=1)
+            [draw] = sampler.sample(scores, [sequence((9,), output, sampling=asked, **changes)])
+            assert draw.token_id == expected

@@ -21,7 +21,7 @@ from portico.engines.native.messages import Failure, StepDone
 from portico.engines.native.model_runner import ModelRunner
 from portico.engines.native.pace import PrefillPace
 from portico.engines.native.patience import Patience
-from portico.engines.native.restriction import is_restricted, leaves_nothing
+from portico.engines.native.restriction import leaves_nothing
 from portico.engines.native.sampler import Sampler
 from portico.engines.native.scheduler import Chunk, Scheduler, Step
 from portico.engines.native.sequence import Job, Sequence
@@ -138,9 +138,7 @@ class EngineCore:
             return f"The token id {strange} is outside the model's vocabulary of {vocab_size} tokens."
         if not request.token_ids or request.num_sequences < 1:
             return "A job needs at least one prompt token and one sequence."
-        if is_restricted(sampling) and leaves_nothing(
-            sampling, request.stop_token_ids if request.min_tokens else (), vocab_size
-        ):
+        if leaves_nothing(sampling, request.stop_token_ids if request.min_tokens else (), vocab_size):
             return "The allowed and banned tokens leave none that could be generated."
         num_tokens = len(request.token_ids) + request.max_tokens
         if num_tokens > self._info.max_model_len:

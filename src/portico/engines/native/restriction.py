@@ -12,23 +12,35 @@ from portico.core.request import Sampling
 
 
 class Restriction:
-    """The allowed tokens and the banned sequences of one request.
-
-    Banned sequences of one token are as good as tokens that are not allowed; longer ones depend on the output.
-    """
+    """The allowed tokens and the banned sequences of one request."""
 
     def __init__(self, sampling: Sampling, vocab_size: int, device: torch.device) -> None:
-        forbidden = _forbidden_ids(sampling, vocab_size)
-        self._forbidden = torch.tensor(sorted(forbidden), device=device) if forbidden else None
+        self._forbidden = None
+        if sampling.allowed_token_ids is not None:
+            forbidden = sorted(set(range(vocab_size)).difference(sampling.allowed_token_ids))
+            self._forbidden = torch.tensor(forbidden, dtype=torch.int64, device=device)
+        singles = sorted({ids[0] for ids in sampling.banned_sequences if len(ids) == 1})
+        self._singles = torch.tensor(singles, dtype=torch.int64, device=device)
         self._banned = [ids for ids in sampling.banned_sequences if len(ids) > 1]
 
-    def apply(self, scores: Tensor, output_ids: Items[int]) -> None:
-        """Sets the scores [vocab] of tokens that may not follow the output to -inf."""
+    def forbid(self, scores: Tensor) -> None:
+        """Sets the scores [vocab] of tokens that are not allowed to -inf."""
         if self._forbidden is not None:
             scores[self._forbidden] = -torch.inf
-        for *beginning, last in self._banned:
-            if list(output_ids[-len(beginning) :]) == beginning:
-                scores[last] = -torch.inf
+
+    def ban(self, scores: Tensor, output_ids: Items[int]) -> None:
+        """Sets the scores [vocab] of tokens that would complete a banned sequence to -inf, unless nothing else is left.
+
+        Everything else that forbids tokens must have been applied.
+        """
+        ends = [last for *beginning, last in self._banned if list(output_ids[-len(beginning) :]) == beginning]
+        ids = torch.cat((self._singles, self._singles.new_tensor(ends))) if ends else self._singles
+        if not len(ids):
+            return
+        before = scores[ids]
+        scores[ids] = -torch.inf
+        if scores.amax() == -torch.inf:
+            scores[ids] = before
 
 
 def is_restricted(sampling: Sampling) -> bool:
@@ -37,12 +49,7 @@ def is_restricted(sampling: Sampling) -> bool:
 
 
 def leaves_nothing(sampling: Sampling, stop_token_ids: Collection[int], vocab_size: int) -> bool:
-    """Whether no token could be drawn, with stop tokens forbidden too."""
-    return len(_forbidden_ids(sampling, vocab_size) | set(stop_token_ids)) >= vocab_size
-
-
-def _forbidden_ids(sampling: Sampling, vocab_size: int) -> set[int]:
-    forbidden = {ids[0] for ids in sampling.banned_sequences if len(ids) == 1}
-    if sampling.allowed_token_ids is not None:
-        forbidden |= set(range(vocab_size)).difference(sampling.allowed_token_ids)
-    return forbidden
+    """Whether no token could be drawn at first, with stop tokens forbidden too."""
+    forbidden = {*stop_token_ids, *(ids[0] for ids in sampling.banned_sequences if len(ids) == 1)}
+    allowed = range(vocab_size) if sampling.allowed_token_ids is None else sampling.allowed_token_ids
+    return all(token_id in forbidden for token_id in allowed)

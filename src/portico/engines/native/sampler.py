@@ -123,7 +123,7 @@ class Sampler:
             if row.state.bias is not None:
                 scores[row.place].index_add_(0, *row.state.bias)
             if row.state.restriction is not None:
-                row.state.restriction.apply(scores[row.place], row.sequence.output_ids)
+                row.state.restriction.forbid(scores[row.place])
             if row.state.stop_ids is not None and row.sequence.num_output_tokens < row.sequence.job.request.min_tokens:
                 scores[row.place, row.state.stop_ids] = -torch.inf
             watermark = row.sequence.job.request.sampling.watermark
@@ -131,6 +131,9 @@ class Sampler:
                 green = green_ids(watermark, row.sequence.token_ids[-1], self._vocab_size).to(self._device)
                 scores[row.place, green] += watermark.delta
         self._constrain(scores, logits, rows)
+        for row in rows:
+            if row.state.restriction is not None:
+                row.state.restriction.ban(scores[row.place], row.sequence.output_ids)
         self._penalise(scores, rows)
         return scores
 
