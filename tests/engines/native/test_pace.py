@@ -11,12 +11,12 @@ from portico.engines.native.pace import PrefillPace
 
 def settled(pace: PrefillPace, seconds_of: Callable[[int], float], num_steps: int = 12) -> int:
     for _ in range(num_steps):
-        pace.note(pace.budget, 0, seconds_of(pace.budget))
-    return pace.budget
+        pace.note(pace.budget(), 0, seconds_of(pace.budget()))
+    return pace.budget()
 
 
 def test_before_anything_is_known_pieces_are_small() -> None:
-    assert PrefillPace().budget == 64
+    assert PrefillPace().budget() == 64
 
 
 @pytest.mark.parametrize("fixed", [0.0, 0.02, 0.06])
@@ -41,10 +41,10 @@ def test_pieces_shrink_as_the_context_grows() -> None:
     pace, depth, worst = PrefillPace(), 0, 0.0
     pace.note(0, 1, 0.02)
     for _ in range(60):
-        seconds = 0.004 + pace.budget * (1 + depth / 1000) / 10_000
+        seconds = 0.004 + pace.budget() * (1 + depth / 1000) / 10_000
         worst = max(worst, seconds)
-        depth += pace.budget
-        pace.note(pace.budget, 7, 0.02 + seconds)
+        depth += pace.budget()
+        pace.note(pace.budget(), 7, 0.02 + seconds)
     assert worst < 0.06
 
 
@@ -54,15 +54,28 @@ def test_sequences_beside_a_piece_are_not_counted_against_it() -> None:
     pace.note(0, 2, 0.02)
     for _ in range(12):
         # Thirty more than when steps were timed last, which take as long as tokens of prompts do.
-        pace.note(pace.budget, 32, 0.02 + (30 + pace.budget) / 2000)
-    assert pace.budget / 2000 == pytest.approx(0.04, abs=0.009)
+        pace.note(pace.budget(), 32, 0.02 + (30 + pace.budget()) / 2000)
+    assert pace.budget() / 2000 == pytest.approx(0.04, abs=0.009)
+
+
+def test_more_may_be_evaluated_as_more_wait_to_begin_than_run() -> None:
+    pace = PrefillPace()
+    for _ in range(12):
+        pace.note(0, 1, 0.01)
+        pace.note(pace.budget(), 1, 0.01 + pace.budget() / 8000)
+    before = pace.budget()
+    assert before == 160
+    assert pace.budget(4, 8) == pace.budget(8, 8) == before
+    assert pace.budget(16, 8) == 2 * before
+    # Yet nobody waits longer than anybody may.
+    assert pace.budget(100, 1) == 800
 
 
 def test_one_slow_step_does_not_undo_what_was_learnt() -> None:
     pace = PrefillPace()
     before = settled(pace, lambda num_tokens: num_tokens / 10_000)
     pace.note(before, 0, 10.0)
-    assert pace.budget >= before // 4 - 16
+    assert pace.budget() >= before // 4 - 16
     assert settled(pace, lambda num_tokens: num_tokens / 10_000, 4) == pytest.approx(before, abs=20)
 
 
@@ -70,7 +83,7 @@ def test_short_and_small_steps_tell_nothing() -> None:
     pace = PrefillPace()
     before = settled(pace, lambda num_tokens: num_tokens / 10_000)
     pace.note(3, 0, 0.01)
-    assert pace.budget == before
+    assert pace.budget() == before
 
 
 def test_pieces_are_never_tiny() -> None:

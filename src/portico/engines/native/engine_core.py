@@ -96,7 +96,9 @@ class EngineCore:
             ModelBroken: no step can be run any more.
         """
         self._take_compiled()
-        step = self._scheduler.schedule()
+        scheduler = self._scheduler
+        scheduler.prefill_budget = self._pace.budget(scheduler.num_waiting, len(scheduler.running))
+        step = scheduler.schedule()
         if step is not None:
             self._patience.begin(step)
             started_at = time.monotonic()
@@ -106,10 +108,9 @@ class EngineCore:
                     self._patience.note(time.monotonic() - started_at)
                 self._evaluated(part, hidden)
             self._pace.note(step.num_chunk_tokens, len(step.sequences), time.monotonic() - started_at)
-            self._scheduler.prefill_budget = self._pace.budget
-            self._scheduler.budget_alone = self._pace.budget_alone
+            scheduler.budget_alone = self._pace.budget_alone
         done, self._done = self._done, StepDone()
-        stats = self._scheduler.stats()
+        stats = scheduler.stats()
         if stats != self._last_stats:
             done.stats = self._last_stats = stats
         return done

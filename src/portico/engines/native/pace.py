@@ -10,7 +10,8 @@ _NEWEST = 0.1
 # How far one piece of a prompt moves the size of the next.
 _MOST_SHRINKING, _MOST_GROWING = 0.25, 2.0
 # Seconds that prompts may take of a step while other sequences wait for their next tokens, and how many of their own
-# steps: who reads along notices a gap by what it is used to.
+# steps: who reads along notices a gap by what it is used to. It is so many times more as more wait for their first token
+# than for their next.
 _MAX_STALL = 0.1
 _MAX_STALLED_STEPS = 2
 # The same where nobody waits: jobs that come or leave are looked after between steps, and a hang is told from a step.
@@ -62,10 +63,13 @@ class PrefillPace:
         if num_tokens >= self._num_tokens_alone / 2 or seconds >= _MAX_STEP:
             self._num_tokens_alone = max(float(_MIN_TOKENS_ALONE), num_tokens * _MAX_STEP / seconds)
 
-    @property
-    def budget(self) -> int:
-        """Tokens of prompts that others may be kept waiting for; round, and never so few that little is gained."""
-        return max(_MIN_TOKENS, int(self._num_tokens) // _GRANULE * _GRANULE)
+    def budget(self, num_waiting: int = 1, num_running: int = 1) -> int:
+        """Tokens of prompts that so many running sequences may be kept waiting for, while so many wait to begin.
+
+        Round, and never so few that little is gained.
+        """
+        stretch = min(max(1.0, num_waiting / max(1, num_running)), _MAX_STALL / self._allowed_seconds)
+        return max(_MIN_TOKENS, int(self._num_tokens * stretch) // _GRANULE * _GRANULE)
 
     @property
     def budget_alone(self) -> int:

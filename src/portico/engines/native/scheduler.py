@@ -98,11 +98,16 @@ class Scheduler:
         """Whether `schedule` would give a step."""
         return bool(self.waiting or self._prefilling or self.running)
 
+    @property
+    def num_waiting(self) -> int:
+        """Sequences whose prompts are not evaluated yet, or not wholly."""
+        return len(self.waiting) + len(self._prefilling)
+
     def stats(self) -> EngineStats:
         """The load right now."""
         return EngineStats(
             num_running=len(self.running),
-            num_waiting=len(self.waiting) + len(self._prefilling),
+            num_waiting=self.num_waiting,
             num_blocks=self._block_manager.num_blocks,
             num_free_blocks=self._block_manager.num_free_blocks,
             num_preemptions=self.num_preemptions,
