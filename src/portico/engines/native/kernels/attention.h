@@ -51,25 +51,41 @@ inline void write_key_value(float* head, const CacheShape& shape, int64_t offset
     for (int64_t d = 0; d < shape.head_dim; ++d) to[d] = value[d];
 }
 
-template <int kCount>
-void score(const float* const* queries, const float* keys, int64_t head_dim, int64_t positions, float* scores,
-           int64_t stride) {
-#define PORTICO_BEGIN(i)                                   \
-    const float* query##i = queries[i < kCount ? i : 0];   \
-    Vector sum##i = broadcast(0);
-#define PORTICO_STEP(i) \
-    if constexpr (i < kCount) sum##i = multiply_add(broadcast(query##i[d]), key, sum##i);
-#define PORTICO_END(i) \
-    if constexpr (i < kCount) store(scores + i * stride + lane, sum##i);
+template <int kVectors>
+struct VectorSums {
+    Vector lanes[kVectors];
+};
 
-    for (int64_t lane = 0; lane < positions; lane += kWidth) {
-        PORTICO_EACH(PORTICO_BEGIN)
-        for (int64_t d = 0; d < head_dim; ++d) {
-            const Vector key = load(keys + d * positions + lane);
-            PORTICO_EACH(PORTICO_STEP)
-        }
-        PORTICO_EACH(PORTICO_END)
+// Scores of kVectors vectors of positions, whose keys begin at `keys`, for kCount queries.
+template <int kCount, int kVectors>
+void score(const float* const* queries, const float* const* keys, int64_t head_dim, int64_t positions, float* scores,
+           int64_t stride) {
+#define PORTICO_BEGIN(i)                                 \
+    const float* query##i = queries[i < kCount ? i : 0]; \
+    VectorSums<kVectors> sums##i;                        \
+    for (auto& lane : sums##i.lanes) lane = broadcast(0);
+#define PORTICO_STEP(i)                                                                                      \
+    if constexpr (i < kCount) {                                                                              \
+        const Vector value = broadcast(query##i[d]);                                                         \
+        for (int v = 0; v < kVectors; ++v) sums##i.lanes[v] = multiply_add(value, key[v], sums##i.lanes[v]); \
     }
+#define PORTICO_END(i)        \
+    if constexpr (i < kCount) \
+        for (int v = 0; v < kVectors; ++v) store(scores + i * stride + v * kWidth, sums##i.lanes[v]);
+
+    PORTICO_EACH(PORTICO_BEGIN)
+    const float* places[kVectors];
+    for (int v = 0; v < kVectors; ++v) places[v] = keys[v];
+    int64_t d = 0;
+    do {
+        Vector key[kVectors];
+        for (int v = 0; v < kVectors; ++v) {
+            key[v] = load(places[v]);
+            places[v] += positions;
+        }
+        PORTICO_EACH(PORTICO_STEP)
+    } while (++d < head_dim);
+    PORTICO_EACH(PORTICO_END)
 #undef PORTICO_BEGIN
 #undef PORTICO_STEP
 #undef PORTICO_END
@@ -79,40 +95,35 @@ void score(const float* const* queries, const float* keys, int64_t head_dim, int
 // `end_block` into zeros; returns one through that sum.
 inline float weigh(float* scores, int64_t place, int64_t end_block, float scale, float slope, const CacheShape& shape) {
     const int64_t positions = shape.positions(), block = place / shape.block_size;
-    const int64_t count = block * positions + place % shape.block_size + 1, whole = round_up(count, kWidth);
+    const int64_t count = block * positions + place % shape.block_size + 1, last = round_up(count, kWidth) - kWidth;
     // Lanes without a position, at the ends of blocks and behind the query, are to weigh nothing.
     for (int64_t b = 0; b < block && shape.block_size < positions; ++b)
         for (int64_t i = shape.block_size; i < positions; ++i) scores[b * positions + i] = -kInfinity;
-    for (int64_t i = count; i < whole; ++i) scores[i] = -kInfinity;
-    Vector most = broadcast(-kInfinity);
-    for (int64_t i = 0; i < whole; i += kWidth) {
-        const Vector scaled = multiply(load(scores + i), broadcast(scale));
-        store(scores + i, scaled);
-        most = maximum(most, scaled);
-    }
     if (slope != 0) {
         for (int64_t i = 0; i < count; ++i) {
             const int64_t distance = i / positions * shape.block_size + i % positions - place;
-            scores[i] += slope * static_cast<float>(distance);
+            scores[i] = scores[i] * scale + slope * static_cast<float>(distance);
         }
-        most = broadcast(-kInfinity);
-        for (int64_t i = 0; i < whole; i += kWidth) most = maximum(most, load(scores + i));
+        scale = 1;
     }
-    const Vector top = broadcast(largest(most));
+    store(scores + last, first_lanes(load(scores + last), count - last, broadcast(-kInfinity)));
+    Vector most = broadcast(-kInfinity);
+    for (int64_t i = 0; i <= last; i += kWidth) most = maximum(most, load(scores + i));
+    const Vector top = broadcast(largest(most) * scale);
+    const auto weight = [&](int64_t i) {
+        return exponential(subtract(multiply(load(scores + i), broadcast(scale)), top));
+    };
     Vector total = broadcast(0);
-    for (int64_t i = 0; i < whole; i += kWidth) {
-        const Vector weight = exponential(subtract(load(scores + i), top));
-        store(scores + i, weight);
-        if (i + kWidth < whole) total = add(total, weight);
+    for (int64_t i = 0; i < last; i += kWidth) {
+        const Vector each = weight(i);
+        store(scores + i, each);
+        total = add(total, each);
     }
-    for (int64_t i = count; i < (end_block * positions); ++i) scores[i] = 0;
-    return 1.0f / sum(add(total, load(scores + whole - kWidth)));
+    const Vector rest = first_lanes(weight(last), count - last, broadcast(0));
+    store(scores + last, rest);
+    for (int64_t i = last + kWidth; i < end_block * positions; i += kWidth) store(scores + i, broadcast(0));
+    return 1.0f / sum(add(total, rest));
 }
-
-template <int kVectors>
-struct ValueSums {
-    Vector lanes[kVectors];
-};
 
 // Adds the values of positions from the beginning of `block` to below `end`, times their weights, to `sums`
 // [kCount][value_dim] of as many queries, from the dimension `d` on.
@@ -120,7 +131,7 @@ template <int kCount, int kVectors>
 void accumulate(const float* weights, int64_t stride, const float* cache, const int32_t* table, int64_t block_floats,
                 const CacheShape& shape, int64_t block, int64_t end, int64_t d, float* sums) {
 #define PORTICO_BEGIN(c)                \
-    ValueSums<kVectors> sums##c;        \
+    VectorSums<kVectors> sums##c;       \
     for (int v = 0; v < kVectors; ++v)  \
         sums##c.lanes[v] = load(sums + (c < kCount ? c : 0) * shape.value_dim() + d + v * kWidth);
 #define PORTICO_STEP(c)                                                                                         \

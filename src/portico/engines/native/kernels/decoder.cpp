@@ -56,6 +56,7 @@ struct Batch {
 // Rows of queries of a tile, times the heads of a KV head.
 constexpr int64_t kTileQueries = 32;
 constexpr int64_t kPositionsAtOnce = 128;
+constexpr int64_t kVectorsScored = 2;
 #if defined(__AVX512F__)
 constexpr int kMostScored = 8;
 constexpr int kMostAccumulated = 6;
@@ -217,13 +218,15 @@ private:
         multiply<Use::kStore>(rows, layer.qkv, &layer.attention_out, phases_[kQkv], qkv_, qkv_width, thread);
         threads_.meet();
         if (!is_single_) {
-            for (int64_t i = 0; i < batch.num_segments; ++i) place_rows(batch, layer, batch.segments + 3 * i, i, thread);
+            place_share(batch, layer, thread);
             threads_.meet();
         }
+        // A thread has few heads of many rows: it has computed most of what it reads here, and placed what it attends to.
+        const int64_t num_tiles = static_cast<int64_t>(tiles_of_rows_.size());
         phases_[kAttend].take(thread, [&](int64_t task, bool) {
-            const Tile& tile = tiles_of_rows_[task / model_.num_kv_heads];
-            const int64_t kv_head = task % model_.num_kv_heads;
-            if (is_single_) place(batch, layer, tile.segment, tile.first_row, tile.place, kv_head, kv_head + 1);
+            const Tile& tile = tiles_of_rows_[task % num_tiles];
+            const int64_t kv_head = task / num_tiles;
+            if (is_single_) place(batch, layer, tile.segment, tile.first_row, tile.place, kv_head);
             attempt([&] { attend(batch, layer, tile, kv_head, tiles_[thread]); });
         });
         // The tasks of a phase are laid out while no thread is in it: at least one meeting lies between.
@@ -292,32 +295,29 @@ private:
                matrix.num_panels() * thread / threads_.count() * panel_bytes(matrix.format, matrix.num_inputs);
     }
 
-    void place_rows(const Batch& batch, const Layer& layer, const int32_t* segment, int64_t index, int thread) {
-        // A block's rows are written by one thread: others would take its cache lines away.
-        for (int64_t i = 0; i < segment[1]; ++i)
-            if ((index + (segment[2] + i) / shape_.block_size) % threads_.count() == thread)
-                place(batch, layer, index, segment[0] + i, segment[2] + i, 0, model_.num_kv_heads);
+    // Places a thread's share of the keys and values of all rows, which are numbered head by head.
+    void place_share(const Batch& batch, const Layer& layer, int thread) {
+        const int64_t count = model_.num_kv_heads * num_rows_;
+        const int64_t begin = count * thread / threads_.count(), end = count * (thread + 1) / threads_.count();
+        for (int64_t head = begin / num_rows_; head * num_rows_ < end; ++head)
+            for (int64_t i = 0; i < batch.num_segments; ++i) {
+                const int32_t* segment = batch.segments + 3 * i;
+                const int64_t first = std::max<int64_t>(segment[0], begin - head * num_rows_);
+                const int64_t last = std::min<int64_t>(segment[0] + segment[1], end - head * num_rows_);
+                for (int64_t row = first; row < last; ++row)
+                    place(batch, layer, i, row, segment[2] + row - segment[0], head);
+            }
     }
 
-    // Normalises and turns the heads of a row that belong to some KV heads, and writes keys and values to the cache.
-    void place(const Batch& batch, const Layer& layer, int64_t segment, int64_t row, int64_t position, int64_t first,
-               int64_t last) {
-        const int64_t dim = model_.head_dim, group = model_.num_heads / model_.num_kv_heads;
-        float* q = qkv_ + row * layer.qkv.num_outputs;
-        float* k = q + model_.num_heads * dim;
-        const float* v = k + model_.num_kv_heads * dim;
-        for (int64_t head = first * group; head < last * group; ++head) {
-            turn(batch, row, q + head * dim, layer.q_norm);
-            if (batch.query_scales)
-                for (int64_t d = 0; d < dim; ++d) q[head * dim + d] *= batch.query_scales[row];
-        }
+    // Normalises and turns the key of a row, and writes it and the value to the cache.
+    void place(const Batch& batch, const Layer& layer, int64_t segment, int64_t row, int64_t position, int64_t head) {
+        const int64_t dim = model_.head_dim;
+        float* k = qkv_ + row * layer.qkv.num_outputs + (model_.num_heads + head) * dim;
+        turn(batch, row, k, layer.k_norm);
         const int32_t* table = batch.tables + segment * batch.table_stride;
         float* block = layer.cache + table[position / shape_.block_size] * shape_.block_floats();
-        for (int64_t head = first; head < last; ++head) {
-            turn(batch, row, k + head * dim, layer.k_norm);
-            write_key_value(block + head * shape_.head_floats(), shape_, position % shape_.block_size, k + head * dim,
-                            v + head * dim);
-        }
+        write_key_value(block + head * shape_.head_floats(), shape_, position % shape_.block_size, k,
+                        k + model_.num_kv_heads * dim);
     }
 
     // The two halves of a head's dimensions are pairs; the first half of the sines is negative.
@@ -354,8 +354,13 @@ private:
         work.clear();
         for (int64_t i = 0; i < tile.num_rows; ++i)
             for (int64_t head = kv_head * group; head < (kv_head + 1) * group; ++head) {
-                work.queries.push_back(qkv_ + (tile.first_row + i) * layer.qkv.num_outputs + head * dim);
-                work.outputs.push_back(attended_ + ((tile.first_row + i) * model_.num_heads + head) * dim);
+                const int64_t row = tile.first_row + i;
+                float* query = qkv_ + row * layer.qkv.num_outputs + head * dim;
+                turn(batch, row, query, layer.q_norm);
+                if (batch.query_scales)
+                    for (int64_t d = 0; d < dim; ++d) query[d] *= batch.query_scales[row];
+                work.queries.push_back(query);
+                work.outputs.push_back(attended_ + (row * model_.num_heads + head) * dim);
                 work.places.push_back(tile.place + i);
                 work.slopes.push_back(model_.slopes ? model_.slopes[head] : 0.0f);
             }
@@ -363,8 +368,14 @@ private:
         float* scores = grown(work.scores, count * stride);
         const int32_t* table = batch.tables + tile.segment * batch.table_stride;
         const float* cache = layer.cache + kv_head * shape_.head_floats();
-        for (int64_t block = 0; block < end_block; ++block)
-            score_block(work, cache + table[block] * block_floats, scores + block * positions, stride);
+        const auto keys_at = [&](int64_t vector) {
+            return cache + table[vector * kWidth / positions] * block_floats + vector * kWidth % positions;
+        };
+        for (int64_t vector = 0, left; (left = end_block * positions / kWidth - vector) > 0; vector += kVectorsScored) {
+            const float* keys[] = {keys_at(vector), left > 1 ? keys_at(vector + 1) : nullptr};
+            if (left > 1) score_part<kVectorsScored>(work, keys, scores + vector * kWidth, stride);
+            else score_part<1>(work, keys, scores + vector * kWidth, stride);
+        }
         const float scale = 1.0f / std::sqrt(static_cast<float>(dim));
         work.factors.resize(count);
         for (int64_t i = 0; i < count; ++i)
@@ -394,7 +405,8 @@ private:
                            dim - d);
     }
 
-    void score_block(const Queries& work, const float* keys, float* scores, int64_t stride) const {
+    template <int kVectors>
+    void score_part(const Queries& work, const float* const* keys, float* scores, int64_t stride) const {
         const int64_t count = static_cast<int64_t>(work.queries.size()), dim = model_.head_dim;
         const int64_t positions = shape_.positions();
         for (int64_t first = 0; first < count;) {
@@ -403,14 +415,14 @@ private:
             const float* const* queries = work.queries.data() + first;
             float* to = scores + first * stride;
             switch (size) {
-                case 1: score<1>(queries, keys, dim, positions, to, stride); break;
-                case 2: score<2>(queries, keys, dim, positions, to, stride); break;
-                case 3: score<3>(queries, keys, dim, positions, to, stride); break;
-                case 4: score<4>(queries, keys, dim, positions, to, stride); break;
-                case 5: score<5>(queries, keys, dim, positions, to, stride); break;
-                case 6: score<6>(queries, keys, dim, positions, to, stride); break;
-                case 7: score<7>(queries, keys, dim, positions, to, stride); break;
-                default: score<8>(queries, keys, dim, positions, to, stride); break;
+                case 1: score<1, kVectors>(queries, keys, dim, positions, to, stride); break;
+                case 2: score<2, kVectors>(queries, keys, dim, positions, to, stride); break;
+                case 3: score<3, kVectors>(queries, keys, dim, positions, to, stride); break;
+                case 4: score<4, kVectors>(queries, keys, dim, positions, to, stride); break;
+                case 5: score<5, kVectors>(queries, keys, dim, positions, to, stride); break;
+                case 6: score<6, kVectors>(queries, keys, dim, positions, to, stride); break;
+                case 7: score<7, kVectors>(queries, keys, dim, positions, to, stride); break;
+                default: score<8, kVectors>(queries, keys, dim, positions, to, stride); break;
             }
             first += size;
         }

@@ -146,24 +146,28 @@ inline int32_t* group_sums(uint8_t* bytes, int64_t size) {
 
 // Brings a row of activations to bytes, for products with a format; returns its scale.
 inline float quantise(const float* x, int64_t size, int32_t format, uint8_t* bytes) {
-    Vector most = broadcast(0);
+    // Four at a time: each of a chain waits for the one before.
+    Vector mosts[4] = {broadcast(0), broadcast(0), broadcast(0), broadcast(0)};
     int64_t i = 0;
-    for (; i + kWidth <= size; i += kWidth) most = maximum(most, absolute(load(x + i)));
-    float top = largest(most);
+    for (; i + 4 * kWidth <= size; i += 4 * kWidth)
+        for (int v = 0; v < 4; ++v) mosts[v] = maximum(mosts[v], absolute(load(x + i + v * kWidth)));
+    for (; i + kWidth <= size; i += kWidth) mosts[0] = maximum(mosts[0], absolute(load(x + i)));
+    float top = largest(maximum(maximum(mosts[0], mosts[1]), maximum(mosts[2], mosts[3])));
     for (int64_t j = i; j < size; ++j) top = top > std::abs(x[j]) ? top : std::abs(x[j]);
     // A row of zeros has no largest number, and one through a much smaller number than this has no float.
     if (top < 1e-30f) top = 1e-30f;
     const float step = top / 127.0f, factor = 127.0f / top;
+    const int8_t turned = format == kInt8 && kByteOffset ? -128 : 0;
     int8_t* out = reinterpret_cast<int8_t*>(bytes);
-    for (i = 0; i + kWidth <= size; i += kWidth) store_bytes(out + i, multiply(load(x + i), broadcast(factor)));
+    for (i = 0; i + kWidth <= size; i += kWidth) store_bytes(out + i, multiply(load(x + i), broadcast(factor)), turned);
     if (i < size) {
         alignas(64) float rest[kWidth] = {};
         alignas(64) int8_t rounded[kWidth];
         for (int64_t j = i; j < size; ++j) rest[j - i] = x[j];
-        store_bytes(rounded, multiply(load(rest), broadcast(factor)));
+        store_bytes(rounded, multiply(load(rest), broadcast(factor)), turned);
         for (int64_t j = i; j < size; ++j) out[j] = rounded[j - i];
     }
-    for (int64_t j = size; j < round_up(size, 4); ++j) out[j] = 0;
+    for (int64_t j = size; j < round_up(size, 4); ++j) out[j] = turned;
     if (format == kInt4) {
         int32_t* sums = group_sums(bytes, size);
         for (int64_t first = 0; first < size; first += kGroup) {
@@ -171,8 +175,7 @@ inline float quantise(const float* x, int64_t size, int32_t format, uint8_t* byt
             for (int64_t i = 0; i < kGroup; ++i) total += out[first + i];
             sums[first / kGroup] = -8 * total;
         }
-    } else if (kByteOffset)
-        for (int64_t j = 0; j < round_up(size, 4); ++j) bytes[j] ^= 0x80;
+    }
     return step;
 }
 
@@ -409,7 +412,7 @@ inline void multiply_nibbles(const Rows& x, int64_t row, const uint8_t* panel, i
 
 // x / (1 + e^-x), the gate of the FFN.
 inline Vector sigmoid_linear(Vector x) {
-    return divide(x, add(broadcast(1), exponential(subtract(broadcast(0), x))));
+    return multiply(x, reciprocal(add(broadcast(1), exponential(subtract(broadcast(0), x)))));
 }
 
 // Puts what came of a tile where it belongs.

@@ -25,6 +25,11 @@ inline Vector add(Vector a, Vector b) { return _mm512_add_ps(a, b); }
 inline Vector subtract(Vector a, Vector b) { return _mm512_sub_ps(a, b); }
 inline Vector multiply(Vector a, Vector b) { return _mm512_mul_ps(a, b); }
 inline Vector divide(Vector a, Vector b) { return _mm512_div_ps(a, b); }
+// One through x: an estimate of 14 bits, and a step of Newton's; a division takes three times as long.
+inline Vector reciprocal(Vector x) {
+    const Vector y = _mm512_rcp14_ps(x);
+    return _mm512_fmadd_ps(y, _mm512_fnmadd_ps(x, y, _mm512_set1_ps(1.0f)), y);
+}
 inline Vector multiply_add(Vector a, Vector b, Vector c) { return _mm512_fmadd_ps(a, b, c); }
 inline Vector maximum(Vector a, Vector b) { return _mm512_max_ps(a, b); }
 inline Vector minimum(Vector a, Vector b) { return _mm512_min_ps(a, b); }
@@ -38,15 +43,23 @@ inline Vector load_brain(const uint16_t* p) {
     const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
     return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
 }
+// The first `count` lanes of `x`, and the others of `rest`.
+inline Vector first_lanes(Vector x, int64_t count, Vector rest) {
+    return _mm512_mask_mov_ps(rest, static_cast<__mmask16>((1 << count) - 1), x);
+}
+// The lanes together, halves by halves.
+inline float sum(Vector x) { return _mm512_reduce_add_ps(x); }
+inline float largest(Vector x) { return _mm512_reduce_max_ps(x); }
 // A bit for each lane that is equal.
 inline uint32_t equal(Vector a, Vector b) { return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ); }
 // `x` in the lanes where a is at least b, elsewhere zero.
 inline Vector where_at_least(Vector a, Vector b, Vector x) {
     return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(a, b, _CMP_GE_OQ), x);
 }
-// Rounds to signed bytes; the values are in their range.
-inline void store_bytes(int8_t* p, Vector x) {
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(x)));
+// Rounds to signed bytes, of which some bits are turned over then; the values are in their range.
+inline void store_bytes(int8_t* p, Vector x, int8_t turned) {
+    const __m128i bytes = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(x));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm_xor_si128(bytes, _mm_set1_epi8(turned)));
 }
 
 #elif defined(__AVX2__)
@@ -61,6 +74,7 @@ inline Vector add(Vector a, Vector b) { return _mm256_add_ps(a, b); }
 inline Vector subtract(Vector a, Vector b) { return _mm256_sub_ps(a, b); }
 inline Vector multiply(Vector a, Vector b) { return _mm256_mul_ps(a, b); }
 inline Vector divide(Vector a, Vector b) { return _mm256_div_ps(a, b); }
+inline Vector reciprocal(Vector x) { return _mm256_div_ps(_mm256_set1_ps(1.0f), x); }
 inline Vector multiply_add(Vector a, Vector b, Vector c) { return _mm256_fmadd_ps(a, b, c); }
 inline Vector maximum(Vector a, Vector b) { return _mm256_max_ps(a, b); }
 inline Vector minimum(Vector a, Vector b) { return _mm256_min_ps(a, b); }
@@ -80,32 +94,32 @@ inline Vector load_brain(const uint16_t* p) {
 inline Vector where_at_least(Vector a, Vector b, Vector x) {
     return _mm256_and_ps(_mm256_cmp_ps(a, b, _CMP_GE_OQ), x);
 }
+inline Vector first_lanes(Vector x, int64_t count, Vector rest) {
+    const __m256i places = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    const __m256i is_first = _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(count)), places);
+    return _mm256_blendv_ps(rest, x, _mm256_castsi256_ps(is_first));
+}
+inline float sum(Vector x) {
+    const __m128 four = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+    const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+inline float largest(Vector x) {
+    const __m128 four = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+    const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
+}
 inline uint32_t equal(Vector a, Vector b) { return _mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_EQ_OQ)); }
-inline void store_bytes(int8_t* p, Vector x) {
+inline void store_bytes(int8_t* p, Vector x, int8_t turned) {
     const __m256i wide = _mm256_cvtps_epi32(x);
     const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(wide), _mm256_extracti128_si256(wide, 1));
-    _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packs_epi16(words, words));
+    const __m128i bytes = _mm_packs_epi16(words, words);
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_xor_si128(bytes, _mm_set1_epi8(turned)));
 }
 
 #else
 #error "these kernels are for AVX2 and AVX-512"
 #endif
-
-inline float sum(Vector x) {
-    alignas(64) float lanes[kWidth];
-    store(lanes, x);
-    for (int half = kWidth / 2; half; half /= 2)
-        for (int i = 0; i < half; ++i) lanes[i] += lanes[i + half];
-    return lanes[0];
-}
-
-inline float largest(Vector x) {
-    alignas(64) float lanes[kWidth];
-    store(lanes, x);
-    for (int half = kWidth / 2; half; half /= 2)
-        for (int i = 0; i < half; ++i) lanes[i] = lanes[i] > lanes[i + half] ? lanes[i] : lanes[i + half];
-    return lanes[0];
-}
 
 // Stores the first `room` numbers, or all.
 inline void store_some(float* to, Vector x, int64_t room) {
