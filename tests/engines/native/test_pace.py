@@ -71,6 +71,17 @@ def test_more_may_be_evaluated_as_more_wait_to_begin_than_run() -> None:
     assert pace.budget(100, 1) == 800
 
 
+def test_noise_of_many_sequences_says_nothing_of_few() -> None:
+    pace = PrefillPace()
+    pace.note(0, 2, 0.02)
+    for _ in range(40):
+        pace.note(0, 30, 0.036)
+        pace.note(0, 31, 0.044)
+    for _ in range(8):
+        pace.note(pace.budget(), 14, 0.03 + pace.budget() / 2000)
+    assert pace.budget() / 2000 == pytest.approx(0.055, abs=0.01)
+
+
 def test_one_slow_step_does_not_undo_what_was_learnt() -> None:
     pace = PrefillPace()
     before = settled(pace, lambda num_tokens: num_tokens / 10_000)

@@ -10,8 +10,8 @@ _NEWEST = 0.1
 # How far one piece of a prompt moves the size of the next.
 _MOST_SHRINKING, _MOST_GROWING = 0.25, 2.0
 # Seconds that prompts may take of a step while other sequences wait for their next tokens, and how many of their own
-# steps: who reads along notices a gap by what it is used to. It is so many times more as more wait for their first token
-# than for their next.
+# steps: who reads along notices a gap by what it is used to. Where more wait for their first token than for their next,
+# it is as many times more.
 _MAX_STALL = 0.1
 _MAX_STALLED_STEPS = 2
 # The same where nobody waits: jobs that come or leave are looked after between steps, and a hang is told from a step.
@@ -29,7 +29,7 @@ class PrefillPace:
     def __init__(self) -> None:
         self._num_tokens = float(_FIRST_TOKENS)
         self._num_tokens_alone = float(_MIN_TOKENS_ALONE)
-        self._decode_time = _Line()
+        self._step_times = _StepTimes()
         self._num_sequences = 0
 
     def note(self, num_tokens: int, num_sequences: int, seconds: float) -> None:
@@ -41,14 +41,14 @@ class PrefillPace:
             self._num_sequences = num_sequences
         if not num_tokens or not num_sequences:
             # Tokens of prompts tell too what one more sequence adds.
-            self._decode_time.note(num_tokens + num_sequences, seconds)
+            self._step_times.note(num_tokens + num_sequences, seconds)
         if not num_tokens:
             if self._allowed_seconds < before:
                 self._num_tokens = max(float(_MIN_TOKENS), self._num_tokens * self._allowed_seconds / before)
             return
         if num_sequences:
             # What the sequences alone would have taken does not count.
-            seconds = max(seconds - (self._decode_time.at(num_sequences) or 0.0), seconds / 10)
+            seconds = max(seconds - (self._step_times.at(num_sequences) or 0.0), seconds / 10)
         else:
             self._note_alone(num_tokens, seconds)
         allowed = self._allowed_seconds
@@ -78,26 +78,32 @@ class PrefillPace:
 
     @property
     def _allowed_seconds(self) -> float:
-        decode_seconds = self._decode_time.at(self._num_sequences) if self._num_sequences else None
+        decode_seconds = self._step_times.at(self._num_sequences) if self._num_sequences else None
         return _MAX_STALL if decode_seconds is None else min(_MAX_STALL, _MAX_STALLED_STEPS * decode_seconds)
 
 
-class _Line:
-    """Seconds by the number of tokens of a step, as the line nearest to what was seen, the newest counting most."""
+class _StepTimes:
+    """Seconds of steps by the number of their tokens, each for numbers about as large."""
 
     def __init__(self) -> None:
-        self._weight = self._x = self._y = self._xx = self._xy = 0.0
+        # By the number of binary digits: the mean number of tokens and of seconds.
+        self._means: dict[int, tuple[float, float]] = {}
 
-    def note(self, x: float, y: float) -> None:
-        keep = 1 - _NEWEST
-        self._weight, self._x, self._y = keep * self._weight + 1, keep * self._x + x, keep * self._y + y
-        self._xx, self._xy = keep * self._xx + x * x, keep * self._xy + x * y
+    def note(self, num_tokens: int, seconds: float) -> None:
+        tokens, mean = self._means.get(num_tokens.bit_length(), (num_tokens, seconds))
+        self._means[num_tokens.bit_length()] = (
+            tokens + _NEWEST * (num_tokens - tokens),
+            mean + _NEWEST * (seconds - mean),
+        )
 
-    def at(self, x: float) -> float | None:
-        """At least a tenth of what steps took on average; None before the first."""
-        if not self._weight:
-            return None
-        mean_x, mean_y = self._x / self._weight, self._y / self._weight
-        spread = self._xx / self._weight - mean_x * mean_x
-        slope = max(0.0, (self._xy / self._weight - mean_x * mean_y) / spread) if spread > 0.01 else 0.0
-        return max(mean_y + slope * (x - mean_x), mean_y / 10)
+    def at(self, num_tokens: int) -> float | None:
+        """What so many take; between sizes that were seen by their distance. None before the first."""
+        known = self._means.get(num_tokens.bit_length())
+        if known:
+            return known[1]
+        less = max((each for each in self._means.values() if each[0] < num_tokens), default=None)
+        more = min((each for each in self._means.values() if each[0] > num_tokens), default=None)
+        if not less or not more:
+            nearest = less or more
+            return nearest[1] if nearest else None
+        return less[1] + (more[1] - less[1]) * (num_tokens - less[0]) / (more[0] - less[0])
