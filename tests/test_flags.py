@@ -6,7 +6,7 @@ import pytest
 
 from portico.config import ServerConfig
 from portico.engines.native.config import NativeConfig
-from portico.flags import FlagError, add_flags, read_flags
+from portico.flags import FlagError, add_flags, name_flags, read_flags
 
 
 def parse(config: type[ServerConfig | NativeConfig], *arguments: str) -> ServerConfig | NativeConfig:
@@ -56,3 +56,28 @@ def test_wrong_values_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
 def test_settings_that_cannot_take_effect_are_refused(arguments: tuple[str, ...]) -> None:
     with pytest.raises(FlagError, match=arguments[0].removeprefix("--").replace("-", "_")):
         parse(ServerConfig, *arguments)
+
+
+def test_every_flag_tells_its_default(capsys: pytest.CaptureFixture[str]) -> None:
+    parser = argparse.ArgumentParser()
+    add_flags(parser, ServerConfig, "server")
+    add_flags(parser, NativeConfig, "engine")
+    off = {"management_port", "chat_template", "mindie_config", "api_key", "api_key_file", "allowed_host"}
+    off |= {"tls_certificate", "tls_key", "tls_client_ca", "help"}
+    same_as_another = {"max_total_tokens"}
+    silent = {each.dest for each in parser._actions if each.default is not False and "default" not in (each.help or "")}
+    assert silent == off | same_as_another
+
+
+def test_flags_stand_in_groups() -> None:
+    parser = argparse.ArgumentParser()
+    add_flags(parser, ServerConfig, "server")
+    groups = {each.dest: group.title for group in parser._action_groups for each in group._group_actions}
+    assert (groups["host"], groups["max_stop"], groups["tls_key"]) == ("server", "limits", "keys and encryption")
+
+
+def test_messages_name_flags() -> None:
+    message = "max_num_seqs is at least 1, port is a word (kv_cache_memory). /block_size, block_size.json, xblock_size"
+    assert name_flags(message, ServerConfig, NativeConfig) == (
+        "--max-num-seqs is at least 1, port is a word (--kv-cache-memory). /block_size, block_size.json, xblock_size"
+    )

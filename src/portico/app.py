@@ -329,9 +329,9 @@ async def _listen(
     pages: Mapping[str, Page] = {"/metrics": metrics.render}
     application = build_application(context, precedence, pages, for_operators=listeners.main_is_managed)
     management = build_application(context, precedence, pages, for_operators=True)
-    address = f"http{'s' if tls else ''}://{config.host}:{listeners.main.getsockname()[1]}"
-    grpc_address = f"{config.host}:{config.grpc_port}" if config.grpc_port else None
-    managed = ["{}:{}".format(*each.getsockname()[:2]) for each in listeners.management]
+    address = f"http{'s' if tls else ''}://{_join(config.host, listeners.main.getsockname()[1])}"
+    grpc_address = _join(config.host, config.grpc_port) if config.grpc_port else None
+    managed = [_join(*each.getsockname()[:2]) for each in listeners.management]
 
     def announce() -> None:
         console.announce(
@@ -348,6 +348,11 @@ async def _listen(
         for each in listeners.management:
             await stack.enter_async_context(serving(management, each, tls, limits, metrics.count_refused_connection))
         await serve(application, listeners.main, announce, drain, tls, limits, metrics.count_refused_connection)
+
+
+def _join(host: str, port: int) -> str:
+    """An address as it stands in URLs."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _time_limits(config: ServerConfig) -> TimeLimits:

@@ -14,7 +14,7 @@ from portico.core.model import NO_ADVICE, SamplingDefaults, ServedModel
 _FILES = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.tiktoken", "*.txt")
 _OTHER_WEIGHTS = ("consolidated*", "original/*")
 _OLD_WEIGHTS = "pytorch_model*.bin"
-_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_HUB_ID = re.compile(r"(?!\.)[\w.-]+(/[\w.-]+)?")
 
 # The demo answers to the names that the cheat sheets of such servers use, and tells its own name.
 DEMO_NAMES = ("portico-demo", "qwen-72b", "qwen1.5-14b", "baichuan2-7b", "gpt-3.5-turbo-16k")

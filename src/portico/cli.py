@@ -23,7 +23,7 @@ from portico.console import Console
 from portico.core.engine import EngineStartError
 from portico.engines.native.config import NativeConfig
 from portico.engines.scripted.config import ScriptedConfig
-from portico.flags import FlagError, add_flags, read_flags
+from portico.flags import FlagError, add_flags, name_flags, read_flags
 from portico.keys import KeyConfigError, Keys
 from portico.text.chat_template import ChatTemplateLoadError
 from portico.text.tokenizer import TokenizerLoadError
@@ -67,7 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return uvloop.run(_bench(parsed, server_flags, key))
         uvloop.run(_serve(parsed, key))
     except _OPERATOR_ERRORS as error:
-        print(f"portico: error: {error}", file=sys.stderr)
+        message = name_flags(str(error), ServerConfig, BenchConfig, *ENGINE_CONFIGS.values())
+        print(f"portico: error: {message}", file=sys.stderr)
         return 1
     except (KeyboardInterrupt, asyncio.CancelledError):
         return 130

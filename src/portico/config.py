@@ -14,22 +14,33 @@ from portico.core.option import option
 class ServerConfig:
     """Settings of `portico serve`; every field is a flag."""
 
-    host: str = option("127.0.0.1", "address to listen on")
-    port: int = option(1025, "port to listen on")
+    host: str = option("127.0.0.1", "address to listen on", metavar="ADDRESS")
+    port: int = option(1025, "port to listen on", metavar="PORT")
     management_port: tuple[int, ...] = option(
-        (), "further ports, with every path and those for operators too (`port` itself may be one)", metavar="PORT"
+        (), "further ports, with every path and those for operators too (--port itself may be one)", metavar="PORT"
     )
-    management_host: str | None = option(None, "address of the management ports, instead of the host")
-    grpc_port: int = option(8001, "port to listen on for Triton's gRPC, 0 is off")
+    management_host: str | None = option(
+        None, "address of the management ports (default: that of --host)", metavar="ADDRESS"
+    )
+    grpc_port: int = option(8001, "port to listen on for Triton's gRPC, 0 is off", metavar="PORT")
     served_model_name: tuple[str, ...] = option(
-        (), "names that requests may use; the first is given in answers, '*' accepts every name", metavar="NAME"
+        (),
+        "names that requests may use; the first is given in answers, '*' accepts every name (default: the hub id, or "
+        "the directory's name)",
+        metavar="NAME",
     )
-    revision: str | None = option(None, "branch, tag or commit of a model on the hub")
+    revision: str | None = option(
+        None, "branch, tag or commit of a model on the hub (default: main)", metavar="REVISION"
+    )
     profile: str = option(
         "default", "flavour of the paths that several servers have", choices=("default", "mindie", "tgi")
     )
+    engine: str = option("native", "what generates: the model, or a scripted fake", choices=("native", "scripted"))
     chat_template: str | None = option(
-        None, "file with a Jinja chat template, instead of the checkpoint's", metavar="FILE"
+        None,
+        "file with a Jinja chat template, instead of the checkpoint's",
+        metavar="FILE",
+        begins="prompts and answers",
     )
     enable_tokenizer_info_endpoint: bool = option(
         False, "serve GET /tokenizer_info: special tokens and the chat template"
@@ -77,27 +88,45 @@ class ServerConfig:
         "the documented ones",
         choices=("auto", "vllm"),
     )
-    engine: str = option("native", "what generates: the model, or a scripted fake", choices=("native", "scripted"))
-    max_waiting: int = option(256, "sequences that may wait before new requests are refused")
-    max_choices: int = option(16, "choices of one request (n, best_of) at most")
-    max_logprobs: int = option(20, "most likely tokens per place that a request may ask for")
-    max_stop: int = option(16, "stop strings of one request at most")
-    max_token_ids: int = option(1024, "ids in each list of tokens to allow, to bias or to stop at")
-    max_messages: int = option(4096, "messages of a conversation and parts of their content, together")
-    max_body_size: int = option(16 * 1024 * 1024, "bytes of a request body at most")
-    max_input_tokens: int | None = option(None, "tokens of a prompt at most, after truncation", metavar="TOKENS")
-    max_total_tokens: int | None = option(None, "tokens of prompt and output at most", metavar="TOKENS")
-    tgi_profile: str = option(
-        "strict", "TGI's own routes as they are, or without what users complain of", choices=("strict", "improved")
+    max_waiting: int = option(
+        256, "sequences that may wait before new requests are refused", metavar="N", begins="limits"
     )
-    max_best_of: int | None = option(None, "best_of on TGI's own routes at most (strict: 2)", metavar="N")
-    max_stop_sequences: int | None = option(None, "stop strings on TGI's own routes at most (strict: 4)", metavar="N")
-    max_top_n_tokens: int | None = option(None, "top_n_tokens on TGI's own routes at most (strict: 5)", metavar="N")
-    max_client_batch_size: int | None = option(None, "prompts of one completion of TGI's (strict: 4)", metavar="N")
+    max_choices: int = option(16, "choices of one request (n, best_of) at most", metavar="N")
+    max_logprobs: int = option(20, "most likely tokens per place that a request may ask for", metavar="N")
+    max_stop: int = option(16, "stop strings of one request at most", metavar="N")
+    max_token_ids: int = option(1024, "ids in each list of tokens to allow, to bias or to stop at", metavar="N")
+    max_messages: int = option(4096, "messages of a conversation and parts of their content, together", metavar="N")
+    max_body_size: int = option(16 * 1024 * 1024, "bytes of a request body at most", metavar="BYTES")
+    max_input_tokens: int | None = option(
+        None, "tokens of a prompt at most, after truncation (default: all of the context but one)", metavar="TOKENS"
+    )
+    max_total_tokens: int | None = option(
+        None, "tokens of prompt and output at most, TGI's name for --max-model-len", metavar="TOKENS"
+    )
+    tgi_profile: str = option(
+        "strict",
+        "TGI's own routes as they are, or without what users complain of",
+        choices=("strict", "improved"),
+        begins="clients of TGI and MindIE",
+    )
+    max_best_of: int | None = option(
+        None, "best_of on TGI's own routes at most (default: 2; improved: --max-choices)", metavar="N"
+    )
+    max_stop_sequences: int | None = option(
+        None, "stop strings on TGI's own routes at most (default: 4; improved: --max-stop)", metavar="N"
+    )
+    max_top_n_tokens: int | None = option(
+        None, "top_n_tokens on TGI's own routes at most (default: 5; improved: --max-logprobs)", metavar="N"
+    )
+    max_client_batch_size: int | None = option(
+        None, "prompts of one completion with --profile tgi (default: 4)", metavar="N"
+    )
     mindie_config: str | None = option(
         None, "config.json of MindIE Service to take settings from; other flags go before it", metavar="FILE"
     )
-    request_timeout: float = option(3600.0, "longest time of a request, 0 is without end", metavar="SECONDS")
+    request_timeout: float = option(
+        3600.0, "longest time of a request, 0 is without end", metavar="SECONDS", begins="times and connections"
+    )
     queue_timeout: float = option(300.0, "longest time until a request is begun, 0 is without end", metavar="SECONDS")
     stall_timeout: float = option(
         300.0, "longest time without a token of a request that was begun, 0 is without end", metavar="SECONDS"
@@ -117,6 +146,7 @@ class ServerConfig:
         "key that requests must have; may be given several times (better: PORTICO_API_KEY)",
         metavar="KEY",
         is_secret=True,
+        begins="keys and encryption",
     )
     max_auth_failures_per_minute: int = option(
         60,
@@ -137,7 +167,7 @@ class ServerConfig:
     tls_key: str | None = option(None, "key of the certificate", metavar="FILE")
     tls_client_ca: str | None = option(None, "authority that the certificates of clients must be from", metavar="FILE")
     log_level: str = option(
-        "info", "least severe messages that are logged", choices=("debug", "info", "warning", "error")
+        "info", "least severe messages that are logged", choices=("debug", "info", "warning", "error"), begins="logs"
     )
     log_format: str = option("text", "form of a log line", choices=("text", "json"))
 

@@ -9,7 +9,7 @@ from typing import Any, NoReturn, TextIO, cast
 
 from tqdm import tqdm
 
-from portico.core.dialect import Dialect
+from portico.core.dialect import Detokenize, Dialect, Generate, Tokenize
 from portico.core.model import ServerStatus
 
 
@@ -38,9 +38,12 @@ class Console:
         self._stream = _Lenient(stream)
         self._on_ready = on_ready
         self._bar: tqdm[NoReturn] | None = None
+        self._is_loaded = False
 
     def show_progress(self, fraction: float) -> None:
-        """The share of the weights that is loaded, as a bar."""
+        """The share of the weights that is loaded, as a bar; it ends with the last of them."""
+        if self._is_loaded:
+            return
         if self._bar is None:
             self._bar = tqdm(
                 total=100,
@@ -50,6 +53,9 @@ class Console:
                 bar_format="{desc}: {percentage:3.0f}%|{bar}|",
             )
         self._bar.update(round(fraction * 100) - self._bar.n)
+        if fraction >= 1:
+            self._is_loaded = True
+            self.end_progress()
 
     def end_progress(self) -> None:
         """Closes the bar, finished or not, so that what is written next has a line of its own."""
@@ -88,7 +94,8 @@ class Console:
             lines.append(f"  managed   {' '.join(management_addresses)}")
         lines.append(f"  keys      {', '.join(key_names) or 'none: everybody who can connect is served'}")
         for dialect in dialects:
-            lines.append(f"  {dialect.name:<9} {' '.join(_shorten_paths(dialect))}")
+            lines.append(f"  {dialect.name:<9} {' '.join(_working_paths(dialect))}")
+        lines.append("  further   /health /metrics; GET /openapi.json has every path")
         body = json.dumps(
             {"model": status.served.name, "messages": [{"role": "user", "content": "Hello!"}]}, ensure_ascii=False
         )
@@ -99,7 +106,7 @@ class Console:
         self._on_ready()
 
 
-def _shorten_paths(dialect: Dialect) -> list[str]:
-    """The paths without their variants that name a version."""
-    paths = dict.fromkeys(route.path.replace(":path}", "}") for route in dialect.routes if not route.is_for_operators)
-    return [path for path in paths if "{version}" not in path]
+def _working_paths(dialect: Dialect) -> list[str]:
+    """The paths that generate and tokenise, without their variants that name a version."""
+    working = [route.path for route in dialect.routes if isinstance(route.operation, Generate | Tokenize | Detokenize)]
+    return list(dict.fromkeys(path.replace(":path}", "}") for path in working if "{version}" not in path))

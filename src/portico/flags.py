@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from dataclasses import Field, fields
 from types import NoneType, UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
@@ -15,10 +16,12 @@ class FlagError(Exception):
 
 
 def add_flags(parser: argparse.ArgumentParser, config: type[Any], title: str, prefix: str = "") -> None:
-    """Adds one flag for every field of a configuration class, in a group of their own."""
+    """Adds one flag for every field of a configuration class, in a group of their own or those that fields begin."""
     group = parser.add_argument_group(title)
     hints = get_type_hints(config)
     for each in fields(config):
+        if each.metadata["begins"] is not None:
+            group = parser.add_argument_group(each.metadata["begins"])
         _add_flag(group, each, hints[each.name], prefix)
 
 
@@ -34,6 +37,16 @@ def read_flags(arguments: argparse.Namespace, config: type[C], prefix: str = "")
         return config(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
     except ValueError as error:
         raise FlagError(str(error)) from error
+
+
+def name_flags(message: str, *configs: type[Any]) -> str:
+    """A message in which fields of configurations have the names of their flags, as the operator knows them.
+
+    Names of a single word stay as they are: they may be words of the sentence.
+    """
+    names = {each.name for config in configs for each in fields(config) if "_" in each.name}
+    known = "|".join(sorted(names, key=len, reverse=True))
+    return re.sub(rf"(?<![\w/.-])(?:{known})(?![\w/.-]*\w)", lambda found: "--" + found[0].replace("_", "-"), message)
 
 
 class _Gather(argparse.Action):
@@ -54,6 +67,7 @@ def _add_flag(group: argparse._ArgumentGroup, each: Field[Any], hint: Any, prefi
     flag = "--" + (prefix + each.name).replace("_", "-")
     text = each.metadata["help"]
     if hint is bool:
+        text += " (default)" if each.default else ""
         group.add_argument(flag, action=argparse.BooleanOptionalAction, default=each.default, help=text)
         return
     if each.default not in (None, (), ""):

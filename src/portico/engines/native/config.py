@@ -44,16 +44,30 @@ class NativeConfig:
 
     dtype: str = option("auto", "number format of weights and KV cache", choices=DTYPES)
     device: str = option("auto", "where the model runs", choices=DEVICES)
-    max_model_len: int | None = option(None, "prompt and output tokens together at most", metavar="TOKENS")
+    max_model_len: int | None = option(
+        None,
+        "prompt and output tokens together at most (default: what the checkpoint and the KV cache allow)",
+        metavar="TOKENS",
+    )
     max_num_seqs: int = option(64, "sequences that run at once", metavar="N")
     max_num_batched_tokens: int = option(2048, "prompt tokens evaluated in one step", metavar="TOKENS")
     block_size: int = option(16, "tokens of one block of KV cache", metavar="TOKENS")
     enable_prefix_caching: bool = option(True, "keep what was evaluated of prompts for others that begin alike")
-    kv_cache_memory: int | None = option(None, "memory for the KV cache", metavar="BYTES")
-    num_speculative_tokens: int | None = option(
-        None, "tokens that a step guesses and checks besides, by what was said before; 0 is none", metavar="N"
+    kv_cache_memory: int | None = option(
+        None,
+        "memory for the KV cache (default: for --max-num-seqs of full length, but no more than a quarter of a CPU's or "
+        "nine tenths of a GPU's free memory)",
+        metavar="BYTES",
     )
-    num_threads: int | None = option(None, "threads of the engine on a CPU", metavar="N")
+    num_speculative_tokens: int | None = option(
+        None,
+        "tokens that a step guesses and checks besides, by what was said before; 0 is none (default: 4, with the "
+        "engine's own kernels)",
+        metavar="N",
+    )
+    num_threads: int | None = option(
+        None, "threads of the engine on a CPU (default: one for each core, for small models one)", metavar="N"
+    )
     kernels: str = option("auto", "what computes on a CPU: the engine's own kernels or PyTorch's", choices=KERNELS)
     thread_wait: str = option(
         "spin",
