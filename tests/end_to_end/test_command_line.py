@@ -8,6 +8,8 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 import httpx
@@ -69,7 +71,7 @@ def test_a_taken_grpc_port() -> None:
         assert_one_line_error(run("serve", "--port", "0", "--grpc-port", str(port)), str(port), "in use")
 
 
-@pytest.mark.parametrize("model", ["/no/such/folder", "nobody/nothing"])
+@pytest.mark.parametrize("model", ["/no/such/folder", "./nothing", "nobody/nothing"])
 def test_no_such_checkpoint(model: str) -> None:
     assert_one_line_error(run("serve", model, "--port", "0"), "no such checkpoint", model)
 
@@ -99,7 +101,7 @@ def test_certificates_that_cannot_be_used(tmp_path: Path) -> None:
 
 
 def test_a_setting_out_of_range() -> None:
-    assert_one_line_error(run("serve", "--engine", "scripted", "--max-num-seqs", "0"), "max_num_seqs")
+    assert_one_line_error(run("serve", "--engine", "scripted", "--max-num-seqs", "0"), "--max-num-seqs")
 
 
 def test_ready_says_where_what_and_how() -> None:
@@ -109,3 +111,19 @@ def test_ready_says_where_what_and_how() -> None:
         assert httpx.get(f"{server.address}/v2/health/ready").status_code == 200
         process = server.process
     assert process.returncode == 0
+
+
+def test_an_address_of_version_6_can_be_copied() -> None:
+    with run_server("--engine", "scripted", "--host", "::1") as server:
+        assert server.address.startswith("http://[::1]:")
+        assert httpx.get(f"{server.address}/health").status_code == 200
+
+
+def test_answers_are_dated_and_unknown_paths_told() -> None:
+    with run_server("--engine", "scripted") as server:
+        answer = httpx.post(f"{server.address}/chat/completions", json={})
+    assert answer.status_code == 404
+    assert answer.json()["error"]["message"] == (
+        "There is no POST /chat/completions on this server. Did you mean /v1/chat/completions?"
+    )
+    assert abs(parsedate_to_datetime(answer.headers["date"]).timestamp() - time.time()) < 60

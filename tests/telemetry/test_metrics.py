@@ -56,6 +56,7 @@ def test_answered_requests() -> None:
     answer(observer, 3)
     answer(observer, 1)
     values = samples(observer)
+    assert not any(name.endswith("_created") for name, _ in values)
     assert values["portico_requests_received_total", ""] == 2
     assert values["portico_requests_accepted_total", ""] == 2
     assert values["portico_choices_finished_total", "length"] == 2

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from portico.web.routing import RouteConflict, UnclaimedBody, build_paths, find_dialect
+from portico.web.routing import RouteConflict, UnclaimedBody, build_paths, find_dialect, find_similar
 from tests.web.fake_dialect import FakeDialect
 
 
@@ -37,3 +37,23 @@ def test_unknown_paths_go_to_the_longest_prefix(path: str, name: str) -> None:
         FakeDialect("deep", prefixes=("/v1/deep",)),
     )
     assert find_dialect(dialects, path).name == name
+
+
+@pytest.mark.parametrize(
+    ("asked", "similar"),
+    [
+        ("/chat/completions", "/v1/chat/completions"),
+        ("/v1/v1/chat/completions", "/v1/chat/completions"),
+        ("/completions", "/v1/completions"),
+        ("/health/", "/health"),
+        ("//health", "/health"),
+        ("/v1/generate", "/generate"),
+        ("/lth", None),
+        ("/health/x", None),
+        ("/v2/models", None),
+        ("//", None),
+    ],
+)
+def test_a_path_that_may_have_been_meant(asked: str, similar: str | None) -> None:
+    paths = ("/", "/v1/chat/completions", "/v1/completions", "/health", "/generate", "/v2/models/{model:path}")
+    assert find_similar(paths, asked) == similar

@@ -123,10 +123,11 @@ class UnknownModel(RequestError):
 
 
 class UnknownRoute(RequestError):
-    """No dialect serves that path."""
+    """No dialect serves that path; `similar` is one that may have been meant."""
 
-    def __init__(self, method: str, path: str) -> None:
-        super().__init__(f"There is no {method} {path} on this server.")
+    def __init__(self, method: str, path: str, similar: str | None = None) -> None:
+        hint = f" Did you mean {similar}?" if similar else ""
+        super().__init__(f"There is no {method} {path} on this server.{hint}")
         self.method = method
         self.path = path
 

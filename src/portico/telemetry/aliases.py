@@ -43,8 +43,6 @@ def _rename(metric: Metric, alias: MetricAlias) -> Metric:
     values: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
     labels = {**alias.labels, "le": "le"}
     for sample in metric.samples:
-        if sample.name.endswith("_created"):
-            continue
         kept = tuple(
             (labels[name], alias.words.get(value, value)) for name, value in sample.labels.items() if name in labels
         )

@@ -9,7 +9,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, disable_created_metrics
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
@@ -21,6 +21,9 @@ from portico.telemetry.aliases import AliasCollector
 from portico.telemetry.engine_metrics import EngineCollector
 
 _PREFIX = "portico_"
+
+# A further series for each one, of when it began: no dashboard of the wires reads them.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 # The bounds of vLLM, so that dashboards made for it keep their resolution.
 FIRST_TOKEN_BOUNDS = (

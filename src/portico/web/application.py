@@ -48,4 +48,4 @@ def build_application(
 
     routes.append(Route(DOCUMENT_PATH, PageEndpoint(context, DOCUMENT_PATH, render_document, Access.KEY)))
     routes.extend(Route(each.path, Endpoint(context, each)) for each in paths)
-    return Router(routes, redirect_slashes=False, default=NotFound(context))
+    return Router(routes, redirect_slashes=False, default=NotFound(context, [*pages, *(each.path for each in paths)]))

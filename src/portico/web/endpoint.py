@@ -39,7 +39,7 @@ from portico.web.guard import Access, Guard, client_address
 from portico.web.identity import Identity, identify
 from portico.web.large_bodies import LargeBodies
 from portico.web.media_type import check_media_type
-from portico.web.routing import Candidate, SharedPath, UnclaimedBody, find_dialect
+from portico.web.routing import Candidate, SharedPath, UnclaimedBody, find_dialect, find_similar
 from portico.web.sender import Sender
 from portico.web.slices import MAX_EVENTS, encode_in_parts
 
@@ -241,16 +241,17 @@ def new_record(identity: Identity, dialect: str, route: str) -> RequestRecord:
 class NotFound:
     """The ASGI application for every path that no dialect serves."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, paths: Sequence[str]) -> None:
         self._context = context
+        self._paths = paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Refuses in the shape of the dialect whose prefix covers the path."""
+        """Refuses in the shape of the dialect whose prefix covers the path, and names a path that is written alike."""
         identity = identify(scope["headers"])
         sender = Sender(scope, send, identity.headers)
         dialect = find_dialect(self._context.dialects, scope["path"])
         record = new_record(identity, dialect.name, "")
-        error: PorticoError = UnknownRoute(scope["method"], scope["path"])
+        error: PorticoError = UnknownRoute(scope["method"], scope["path"], find_similar(self._paths, scope["path"]))
         try:
             # Whoever has no key learns nothing of which paths there are.
             record.tenant = self._context.guard.admit(scope["headers"], Access.KEY, client_address(scope)).name

@@ -100,6 +100,15 @@ def _order(method: str, path: str, candidates: list[Candidate], names: Sequence[
     return tuple(candidates)
 
 
+def find_similar(paths: Sequence[str], asked: str) -> str | None:
+    """The path that may have been meant by an unknown one: without its prefix, with it twice, with a slash too many."""
+    asked = asked.rstrip("/")
+    ends = [
+        path for path in paths if len(path) > 1 and "{" not in path and (asked.endswith(path) or path.endswith(asked))
+    ]
+    return min(ends, key=lambda path: abs(len(path) - len(asked))) if asked and ends else None
+
+
 def find_dialect(dialects: Sequence[Dialect], path: str) -> Dialect:
     """The dialect whose prefix covers an unknown path, else the first."""
     matches = [

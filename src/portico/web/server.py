@@ -135,7 +135,6 @@ def _config(
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        date_header=False,
         timeout_graceful_shutdown=LAST_BYTES_TIMEOUT,
     )
     config.load()
