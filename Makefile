@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: serve test check reliability bench eval-demo train-demo docs clean
+.PHONY: serve test check reliability bench clients eval-demo train-demo docs clean
 
 serve: $(VENV)/.server
 	$(BIN)/portico serve $(ARGS)
@@ -39,7 +39,7 @@ docs: $(VENV)/.dev
 	$(BIN)/python docs/generate_ledgers.py
 
 clean:
-	rm -rf $(VENV) $(VENV)-clients build dist *.egg-info
+	rm -rf $(VENV) $(VENV)-clients build dist src/*.egg-info src/portico/engines/native/kernels/*.so
 
 # The environment has one stamp for what serving needs and one for what developing needs besides.
 KERNELS := $(wildcard src/portico/engines/native/kernels/*.cpp src/portico/engines/native/kernels/*.h)
