@@ -160,6 +160,32 @@ def test_tokens_of_no_weight_are_not_drawn(drawing: KernelDrawing) -> None:
     assert drawn_ids(drawing, scores, [Choice(uniform=0.0)]).tolist() == [200]
 
 
+@pytest.mark.parametrize("vocab_size", [5, 32, 64, 1000, 4097])
+def test_a_mass_of_nearly_one_keeps_all_that_has_weight(drawing: KernelDrawing, vocab_size: int) -> None:
+    scores = random_scores(64, vocab_size, 3.0)
+    asked = [Choice(top_p=top_p, uniform=0.5, num_shown=vocab_size) for top_p in (0.9999999, 1 - 2**-24)] * 32
+    for row, draw in zip(scores.double().softmax(1), drawing.draw(scores, asked), strict=True):
+        assert draw.logprobs is not None
+        kept = [token_id for token_id, _ in draw.logprobs.best]
+        assert float(row[kept].sum()) > 1 - 1e-6
+
+
+@pytest.mark.parametrize("choice", [each for each in CHOICES if each.typical_p == 1], ids=str)
+@pytest.mark.parametrize("vocab_size", [5, 3001])
+def test_what_is_no_number_is_not_drawn(drawing: KernelDrawing, choice: Choice, vocab_size: int) -> None:
+    plain = random_scores(40, vocab_size, 3.0)
+    gone = torch.rand(plain.shape, generator=torch.Generator().manual_seed(1)) < torch.arange(40).unsqueeze(1) / 39
+    gone[:39, 3] = False
+    broken = plain.masked_fill(gone, torch.nan)
+    asked = [replace(choice, uniform=uniform, num_shown=9) for uniform in (None, 0.1, 0.5, 0.9)] * 10
+    expected = drawing.draw(plain.masked_fill(gone, -torch.inf), asked)
+    assert drawing.draw(broken, asked)[:39] == expected[:39]
+    # Nothing is left of the last row, and there is no distribution over infinite numbers.
+    assert drawing.draw(broken, asked)[39].token_id == 0
+    broken[:, 4] = torch.inf
+    assert drawn_ids(drawing, broken, asked).tolist() == [4] * 40
+
+
 _LITTLE_MEMORY = """
 import ctypes, resource
 from pathlib import Path

@@ -32,15 +32,16 @@ struct Report {
     float* best_logprobs;
 };
 
-// The first place of the largest number.
+// The first place of the largest number; what is no number is passed over, here and below: of two, `maximum` takes the
+// second if one is none.
 inline int64_t place_of_best(const float* x, int64_t size) {
     constexpr int kStep = 4 * kWidth;
     Vector most[4] = {broadcast(-kInfinity), broadcast(-kInfinity), broadcast(-kInfinity), broadcast(-kInfinity)};
     int64_t i = 0;
     for (; i + kStep <= size; i += kStep)
-        for (int v = 0; v < 4; ++v) most[v] = maximum(most[v], load(x + i + v * kWidth));
+        for (int v = 0; v < 4; ++v) most[v] = maximum(load(x + i + v * kWidth), most[v]);
     float top = largest(maximum(maximum(most[0], most[1]), maximum(most[2], most[3])));
-    for (; i < size; ++i) top = top > x[i] ? top : x[i];
+    for (; i < size; ++i) top = x[i] > top ? x[i] : top;
     for (i = 0; i + kWidth <= size; i += kWidth)
         if (const uint32_t places = equal(load(x + i), broadcast(top))) return i + __builtin_ctz(places);
     for (; i < size; ++i)
@@ -60,9 +61,11 @@ public:
         }
         x_ = row, size_ = size, factor_ = 1.0f / choices.temperatures[index];
         find_maxima();
-        if (!(top_ > -kInfinity)) {
-            if (is_shown) show(0, false, report, index);
-            return 0;
+        if (std::isinf(top_)) {
+            // There is no distribution.
+            const int64_t token = place_of_best(row, size);
+            if (is_shown) show(token, false, report, index);
+            return token;
         }
         const int64_t top_k = choices.top_ks[index];
         const double top_p = choices.top_ps[index], uniform = choices.uniforms[index];
@@ -139,11 +142,11 @@ private:
         for (int64_t i = 0; i < size_; i += kBlock) {
             float most = -kInfinity;
             if (i + kBlock <= size_) {
-                Vector found = load(x_ + i);
-                for (int v = 1; v < 4; ++v) found = maximum(found, load(x_ + i + v * kWidth));
+                Vector found = broadcast(-kInfinity);
+                for (int v = 0; v < 4; ++v) found = maximum(load(x_ + i + v * kWidth), found);
                 most = largest(found);
             } else {
-                for (int64_t j = i; j < size_; ++j) most = most > x_[j] ? most : x_[j];
+                for (int64_t j = i; j < size_; ++j) most = x_[j] > most ? x_[j] : most;
             }
             maxima_.push_back(most);
             top_ = top_ > most ? top_ : most;
@@ -239,10 +242,12 @@ private:
         }
         int last = 0;
         double before = 0;
-        while (last < kClasses - 1 && before + masses_[last] < limit) before += masses_[last++];
+        while (last < kClasses && before + masses_[last] < limit) before += masses_[last++];
+        // The limit is of sums that were rounded otherwise, and may be a little more than there is.
+        if (last == kClasses) return keep_from(-kInfinity);
         list_.clear();
         for (int64_t i = 0; i < size_; ++i)
-            if (class_of(x_[i]) == last) list_.push_back({x_[i], static_cast<int32_t>(i)});
+            if (class_of(x_[i]) == last && x_[i] > -kInfinity) list_.push_back({x_[i], static_cast<int32_t>(i)});
         const Token worst = reaching(limit, before);
         keep_from(worst.score);
         std::erase_if(list_, [&](const Token& each) { return is_better(worst, each); });
