@@ -99,8 +99,7 @@ def build(path: Path, config: NativeConfig, on_progress: Callable[[float], None]
             library, sizes, weights, max_model_len, num_blocks, config.block_size, num_threads, turns, on_layer
         )
         runner, weight_bytes = kernel_decoder, kernel_decoder.weight_bytes
-        # What is left to torch is small, and threads of its own would take the cores from those of the kernels, which look
-        # out for work.
+        # What is left to torch is small, and threads of its own would take the cores from those of the kernels.
         torch.set_num_threads(1)
     # Where keys depend on the length of the prompt, prompts that begin alike have nothing in common.
     caches_prefixes = config.enable_prefix_caching and not (sizes.rope and sizes.rope.depends_on_prompt)
