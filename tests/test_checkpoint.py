@@ -7,7 +7,7 @@ from typing import Any
 import huggingface_hub
 import pytest
 
-from portico.checkpoint import CheckpointError, find_checkpoint
+from portico.checkpoint import CheckpointError, find_checkpoint, read_sampling_defaults
 
 COMMON = ("config.json", "tokenizer.model", "modeling_baichuan.py", "original/consolidated.00.pth")
 
@@ -50,3 +50,24 @@ def test_what_is_nowhere_is_one_sentence(tmp_path: Path, monkeypatch: pytest.Mon
         with pytest.raises(CheckpointError) as caught:
             find_checkpoint(model, (), None)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("advice", "message"),
+    [
+        ('{"temperature": NaN}', "advises temperature nan, which is out of its range"),
+        ('{"temperature": -5}', "advises temperature -5, which is out of its range"),
+        ('{"top_p": 0}', "advises top_p 0, which is out of its range"),
+        ('{"top_k": 1.5}', "advises top_k 1.5, which is out of its range"),
+        ('{"top_k": Infinity}', "advises top_k inf, which is out of its range"),
+        ('{"repetition_penalty": Infinity}', "advises repetition_penalty inf, which is out of its range"),
+        ('{"max_new_tokens": 0}', "advises max_tokens 0, which is out of its range"),
+        ('{"min_p": "0.1"}', "must have a number for min_p, not '0.1'"),
+        ("[" * 200_000, "is not valid JSON"),
+        ("[]", "must hold a JSON object"),
+    ],
+)
+def test_advice_that_nobody_could_follow(tmp_path: Path, advice: str, message: str) -> None:
+    (tmp_path / "generation_config.json").write_text(advice)
+    with pytest.raises(CheckpointError, match=message):
+        read_sampling_defaults(tmp_path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,6 +31,17 @@ _ADVICE = {
     "repetition_penalty": "repetition_penalty",
     "max_new_tokens": "max_tokens",
 }
+_MAX_INTEGER = 2**31 - 1
+# From the least to the greatest value of each.
+_RANGES = {
+    "temperature": (0.0, 2.0),
+    "top_k": (-1, _MAX_INTEGER),
+    "top_p": (sys.float_info.min, 1.0),
+    "min_p": (0.0, 1.0),
+    "repetition_penalty": (sys.float_info.min, sys.float_info.max),
+    "max_tokens": (1, _MAX_INTEGER),
+}
+_INTEGERS = ("top_k", "max_tokens")
 
 
 class CheckpointError(Exception):
@@ -69,7 +81,7 @@ def read_sampling_defaults(checkpoint: Path) -> SamplingDefaults:
         return NO_ADVICE
     try:
         advice = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(advice, dict):
         raise CheckpointError(f"{path} must hold a JSON object")
@@ -77,6 +89,9 @@ def read_sampling_defaults(checkpoint: Path) -> SamplingDefaults:
     for field, value in given.items():
         if not isinstance(value, int | float) or isinstance(value, bool):
             raise CheckpointError(f"{path} must have a number for {field}, not {value!r}")
+        low, high = _RANGES[field]
+        if not low <= value <= high or (field in _INTEGERS and value != int(value)):
+            raise CheckpointError(f"{path} advises {field} {value}, which is out of its range")
     return SamplingDefaults(**given)
 
 

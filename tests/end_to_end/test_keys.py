@@ -276,6 +276,27 @@ def test_a_request_is_stopped_by_its_owner_only(site: Site) -> None:
         assert running.result().status_code == 200
 
 
+def test_only_operators_see_what_all_keys_have_asked_together(site: Site) -> None:
+    """Counts and times of everybody's requests tell one tenant what another does."""
+    paths = ("/v2/models/stats", "/v2/models/demo/stats", "/v2/models/demo/versions/1/stats", "/metrics-json")
+    for path in paths:
+        for address in (site.server.address, site.management_address):
+            statuses = [
+                httpx.get(f"{address}{path}", headers=headers).status_code
+                for headers in ({}, {"x-api-key": ALICE}, {"x-api-key": CAROL})
+            ]
+            assert statuses == [401, 403, 200], path
+    with tritonclient.grpc.InferenceServerClient(site.grpc_address) as client:
+        with pytest.raises(InferenceServerException, match="`alice` is not an operator's") as refused:
+            client.get_inference_statistics(headers={"x-api-key": ALICE})
+        assert refused.value.status() == "StatusCode.PERMISSION_DENIED"
+        assert client.get_inference_statistics(headers={"x-api-key": CAROL}).model_stats
+        assert client.get_server_metadata(headers={"x-api-key": ALICE}).name
+    log = "".join(site.server.output)
+    for route in ("/v2/models/stats", "/metrics-json", "/inference.GRPCInferenceService/ModelStatistics"):
+        assert re.search(rf"request refused .* route={route} status=403 key=alice error=Forbidden", log), route
+
+
 def test_operators_see_the_figures_of_every_key(site: Site) -> None:
     complete(site.openai(ALICE))
     site.get("/v1/nowhere", BOB)

@@ -76,6 +76,17 @@ def test_any_record_is_one_line(message: str, value: str) -> None:
 
 
 @pytest.mark.parametrize("formatter", [TextFormatter(), JsonFormatter()])
+def test_nothing_commands_a_terminal_or_turns_the_text(formatter: logging.Formatter) -> None:
+    hostile = "\x1b[31m\x9b31m\x07\b\x7f\x00\t\u202e\u2066\u200f\u061c"
+    record = record_of("%s", value=hostile)
+    record.args = (hostile,)
+    line = formatter.format(record)
+    assert line.isprintable()
+    assert line.count("\\u009b31m") == 2
+    assert "保持 e\u0301 \u200d" in formatter.format(record_of("保持 e\u0301 \u200d"))
+
+
+@pytest.mark.parametrize("formatter", [TextFormatter(), JsonFormatter()])
 def test_an_exception_is_on_the_same_line(formatter: logging.Formatter) -> None:
     record = record_of("broken")
     try:

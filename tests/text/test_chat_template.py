@@ -266,3 +266,33 @@ def test_broken_templates_are_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "tokenizer_config.json").write_text("{")
     with pytest.raises(ChatTemplateLoadError, match="not valid JSON"):
         ChatTemplate.load(tmp_path, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("tokenizer_config.json", "[" * 200_000, "is not valid JSON: maximum recursion"),
+        ("tokenizer_config.json", '[["bos_token", "<s>"]]', "does not hold a JSON object"),
+        ("special_tokens_map.json", '"text"', "does not hold a JSON object"),
+        ("tokenizer_config.json", '{"chat_template": 5}', "must be a text, or texts with their names"),
+        ("tokenizer_config.json", '{"chat_template": [1]}', "must be a text, or texts with their names"),
+        ("tokenizer_config.json", '{"chat_template": [{"name": "default"}]}', "must be a text, or texts"),
+        ("tokenizer_config.json", '{"chat_template": {"default": null}}', "must be a text, or texts"),
+        ("chat_template.jinja", "{{ " + "(" * 50_000 + "1" + ")" * 50_000 + " }}", "is not valid Jinja"),
+        ("chat_template.jinja", "x" * (1 << 20) + "y", "has 1048577 characters, more than 1048576"),
+    ],
+)
+def test_files_of_other_types_are_refused(tmp_path: Path, name: str, content: str, message: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(ChatTemplateLoadError, match=message):
+        ChatTemplate.load(tmp_path, None)
+
+
+def test_special_tokens_of_other_types_are_none(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer_config.json").write_text(
+        json.dumps({"bos_token": {"x": 1}, "eos_token": ["</s>"], "pad_token": {"content": "<pad>"}})
+    )
+    (tmp_path / "chat_template.jinja").write_text("{{ bos_token }}{{ eos_token }}{{ pad_token }}")
+    template = ChatTemplate.load(tmp_path, None)
+    assert template is not None
+    assert template.render(chat(Message("user", "hi", {}))) == "<pad>"

@@ -47,7 +47,12 @@ OPEN = {
       for method in ("GET", "HEAD")),
     ("POST", "/ping"),
 }  # fmt: skip
-FOR_OPERATORS = {("GET", "/stopService"), ("HEAD", "/stopService"), *((method, "/metrics") for method in METHODS)}
+# What stops the server, and what tells of everybody's requests together.
+STATISTICS = ("/v2/models/stats", "/v2/models/model/stats", "/v2/models/model/versions/model/stats", "/metrics-json")
+FOR_OPERATORS = {
+    *((method, path) for path in ("/stopService", *STATISTICS) for method in ("GET", "HEAD")),
+    *((method, "/metrics") for method in METHODS),
+}
 OPEN_PROCEDURES = {
     "/inference.GRPCInferenceService/ServerLive",
     "/inference.GRPCInferenceService/ServerReady",

@@ -124,9 +124,16 @@ class Generate:
 
 @dataclass(frozen=True, slots=True)
 class Describe:
-    """A route that reports on the server. `describe` raises `RequestError` for what it refuses."""
+    """A route that reports on the server.
+
+    Attributes:
+        describe: writes the report; raises `RequestError` for what it refuses.
+        adds_up_tenants: it tells of all tenants' requests together, from which one could find out what another does:
+            where there are keys, only those of operators may read it.
+    """
 
     describe: Callable[[RawRequest, ServerStatus], Reply]
+    adds_up_tenants: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,7 +110,11 @@ class Unauthorized(RequestError):
 
 
 class Forbidden(RequestError):
-    """Whoever asks is known, or need not be, but may not do this."""
+    """Whoever asks is known, or need not be, but may not do this; `tenant` is whose key it was, if there was one."""
+
+    def __init__(self, message: str, tenant: str = "") -> None:
+        super().__init__(message)
+        self.tenant = tenant
 
 
 class UnknownModel(RequestError):

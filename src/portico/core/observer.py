@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
-from portico.core.errors import NotReady, Overloaded, QuotaExceeded, RequestError
+from portico.core.errors import Forbidden, NotReady, Overloaded, QuotaExceeded, RequestError
 from portico.core.events import Delta, Event, Finished, FinishReason, Prefilled, Started
 from portico.core.request import GenerationRequest
 
@@ -129,6 +129,8 @@ class RequestRecord:
         is_refusal = isinstance(error, RequestError | QuotaExceeded | Overloaded | NotReady) and self.started_at is None
         self.outcome = Outcome.REFUSED if is_refusal else Outcome.FAILED
         self.error_kind = type(error).__name__
+        if isinstance(error, Forbidden):
+            self.tenant = error.tenant
 
     def cancel(self) -> None:
         """Notes that the client went away before the end."""

@@ -119,6 +119,9 @@ class Preparation:
             token_ids = _truncate(token_ids, request.truncate, model.max_model_len)
         if not token_ids:
             raise InvalidParameter("prompt", "The prompt is empty.")
+        if (unknown := max(token_ids)) >= model.vocab_size:
+            text = self._tokenizer.raw(unknown).decode("utf-8", "replace")
+            raise InvalidParameter("prompt", f"The prompt has the token {text} ({unknown}), which the model has not.")
         if self._max_prompt_tokens is not None and len(token_ids) > self._max_prompt_tokens:
             raise PromptTooLong(len(token_ids), None, self._max_prompt_tokens)
         stopping, output = request.stopping, request.output
@@ -128,7 +131,9 @@ class Preparation:
             cache_salt=request.cache_salt,
             token_ids=token_ids,
             num_sequences=output.num_choices,
-            sampling=self._restricted(_bounded(_seeded(request.sampling), model.vocab_size), request.banned_words),
+            sampling=self._restricted(
+                _bounded(_seeded(request.sampling), model.vocab_size), request.banned_words, model.vocab_size
+            ),
             max_tokens=max_tokens,
             min_tokens=min(stopping.min_tokens, max_tokens),
             stop_token_ids=self._stop_token_ids(request, model),
@@ -167,13 +172,15 @@ class Preparation:
         )
         return own_parts(text) if is_literal else None
 
-    def _restricted(self, sampling: Sampling, banned_words: tuple[str, ...]) -> Sampling:
+    def _restricted(self, sampling: Sampling, banned_words: tuple[str, ...], vocab_size: int) -> Sampling:
         """With the spellings of the banned words: at the beginning of a text, and after a space."""
         if not banned_words:
             return sampling
         texts = [spelling for word in banned_words for spelling in (word.lstrip(), " " + word.lstrip())]
         spellings = (self._tokenizer.encode(text, add_special_tokens=False) for text in texts)
-        found = dict.fromkeys((*sampling.banned_sequences, *filter(None, spellings)))
+        # Of what the model has no token for it writes nothing.
+        own = (each for each in spellings if each and max(each) < vocab_size)
+        found = dict.fromkeys((*sampling.banned_sequences, *own))
         return replace(sampling, banned_sequences=tuple(found))
 
     def _stop_token_ids(self, request: GenerationRequest, model: ModelInfo) -> frozenset[int]:

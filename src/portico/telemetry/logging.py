@@ -17,8 +17,17 @@ from portico.core.observer import Outcome, RequestRecord
 LOG_FORMATS = ("text", "json")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
-# Every character that some reader takes for the end of a line, as JSON writes it.
-_LINE_BREAKS = {ord(each): json.dumps(each)[1:-1] for each in "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"}
+# What some reader takes for the end of a line, a command to a terminal, or a change of the direction of writing.
+_UNWRITABLE = (
+    *range(0x20),
+    *range(0x7F, 0xA0),
+    0x61C,
+    *range(0x200E, 0x2010),
+    *range(0x2028, 0x202F),
+    *range(0x2066, 0x206A),
+)
+# As JSON writes them.
+_ESCAPES = {each: json.dumps(chr(each))[1:-1] for each in _UNWRITABLE}
 _NOTHING: Mapping[str, Any] = {}
 
 
@@ -44,7 +53,7 @@ class TextFormatter(logging.Formatter):
         """The record as one line."""
         fields = "".join(f" {name}={_word(value)}" for name, value in _fields(self, record).items())
         line = f"{_timestamp(record)} {record.levelname} {record.name} {record.getMessage()}{fields}"
-        return line.translate(_LINE_BREAKS)
+        return line.translate(_ESCAPES)
 
 
 class JsonFormatter(logging.Formatter):
@@ -59,7 +68,7 @@ class JsonFormatter(logging.Formatter):
             "message": record.getMessage(),
         }
         line = json.dumps(head | dict(_fields(self, record)), ensure_ascii=False, default=str)
-        return line.translate(_LINE_BREAKS)
+        return line.translate(_ESCAPES)
 
 
 class AccessLog:

@@ -25,6 +25,8 @@ _MARK = "\ue000continue\ue000"
 _ROLES = frozenset(("system", "user", "assistant", "tool"))
 # Characters of what a template refuses a conversation with.
 _MAX_REASON = 1000
+# Characters of a template; compiling ten million takes minutes.
+_MAX_SOURCE = 1 << 20
 _DEFAULT, _FOR_TOOLS = "default", "tool_use"
 # What a template runs into with a conversation that it is not made for.
 _FAILURES = (
@@ -85,15 +87,15 @@ class ChatTemplate:
             if not override.is_file():
                 raise ChatTemplateLoadError(f"there is no chat template {override}")
             return cls(_read_template(override), special_tokens, marks_own)
-        sources = _read_templates(checkpoint) or config.get("chat_template") or family_template(checkpoint)
-        if isinstance(sources, list):
-            sources = {each["name"]: each["template"] for each in sources}
+        sources = _read_templates(checkpoint) or _named(config.get("chat_template")) or family_template(checkpoint)
         return None if sources is None else cls(sources, special_tokens, marks_own)
 
     def _compile(self, source: str) -> jinja2.Template:
+        if len(source) > _MAX_SOURCE:
+            raise ChatTemplateLoadError(f"the chat template has {len(source)} characters, more than {_MAX_SOURCE}")
         try:
             return self._environment.from_string(source)
-        except jinja2.TemplateError as error:
+        except (jinja2.TemplateError, RecursionError) as error:
             raise ChatTemplateLoadError(f"the chat template is not valid Jinja: {error}") from error
 
     def _variables(self, source: str) -> set[str]:
@@ -153,6 +155,23 @@ def _cut(text: str) -> str:
     return before
 
 
+def _named(given: Any) -> str | dict[str, str] | None:
+    """The templates of tokenizer_config.json, one or several with their names.
+
+    Raises:
+        ChatTemplateLoadError: they are neither.
+    """
+    if given is None or isinstance(given, str):
+        return given
+    try:
+        named = dict(given) if isinstance(given, dict) else {each["name"]: each["template"] for each in given}
+    except (TypeError, LookupError):
+        named = {"": None}
+    if not all(isinstance(each, str) for each in (*named, *named.values())):
+        raise ChatTemplateLoadError("chat_template of tokenizer_config.json must be a text, or texts with their names")
+    return named
+
+
 def _read_templates(checkpoint: Path) -> dict[str, str]:
     """The templates that a checkpoint has in files of their own."""
     further = (checkpoint / "additional_chat_templates").glob("*.jinja")
@@ -172,14 +191,17 @@ def read_tokenizer_config(checkpoint: Path) -> dict[str, Any]:
     config: dict[str, Any] = {}
     for path in (checkpoint / "special_tokens_map.json", checkpoint / "tokenizer_config.json"):
         try:
-            config |= json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        except (ValueError, TypeError) as error:
+            content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        except (OSError, ValueError, RecursionError) as error:
             raise ChatTemplateLoadError(f"{path} is not valid JSON: {error}") from error
+        if not isinstance(content, dict):
+            raise ChatTemplateLoadError(f"{path} does not hold a JSON object")
+        config |= content
     return config
 
 
 def read_special_tokens(config: Mapping[str, Any]) -> dict[str, str]:
     """Tokens by their names; beside them there are switches such as `add_bos_token`."""
     tokens = {name: value for name, value in config.items() if name.endswith("_token")}
-    texts = {name: value["content"] if isinstance(value, dict) else value for name, value in tokens.items()}
+    texts = {name: value.get("content") if isinstance(value, dict) else value for name, value in tokens.items()}
     return {name: text for name, text in texts.items() if isinstance(text, str) and text}

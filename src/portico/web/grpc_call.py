@@ -22,6 +22,7 @@ from portico.core.tenant import Tenant
 from portico.web.endpoint import Context, new_record
 from portico.web.guard import Access
 from portico.web.identity import Identity, identify
+from portico.web.routing import adds_up_tenants
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +54,8 @@ class Caller:
         self._stopping = stopping
         self._dialect = dialect
         self._operation = procedure.operation
-        self._access = Access.OPEN if procedure.is_open else Access.KEY
+        needed = Access.OPERATOR if adds_up_tenants(procedure.operation) else Access.KEY
+        self._access = Access.OPEN if procedure.is_open else needed
         self._route = f"/{procedure.service}/{procedure.method}"
 
     def handler(self) -> Any:

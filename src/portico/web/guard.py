@@ -70,7 +70,7 @@ class Guard:
                 self._wrong_keys.count(address)
             raise
         if access is Access.OPERATOR and not tenant.is_operator:
-            raise Forbidden(f"The key `{tenant.name}` is not an operator's.")
+            raise Forbidden(f"The key `{tenant.name}` is not an operator's.", tenant.name)
         return tenant
 
     def _find_tenant(self, keyring: Keyring, headers: Iterable[tuple[bytes, bytes]]) -> Tenant:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from portico.core.dialect import Dialect, Route
+from portico.core.dialect import Describe, Dialect, Route
 from portico.core.errors import InvalidParameter
 from portico.web.guard import Access
 
@@ -37,7 +37,7 @@ class SharedPath:
     def access(self, method: str) -> Access:
         """What a method of the path asks for; one that is not answered asks for a key too, so that it tells nothing."""
         routes = [candidate.route for candidate in self.candidates.get(method, ())]
-        if any(route.is_for_operators for route in routes):
+        if any(route.is_for_operators or adds_up_tenants(route.operation) for route in routes):
             return Access.OPERATOR
         return Access.OPEN if routes and all(route.is_open for route in routes) else Access.KEY
 
@@ -55,6 +55,11 @@ class SharedPath:
                 return candidate
         hints = " or ".join(each.route.claim.hint for each in candidates if each.route.claim is not None)
         raise UnclaimedBody(candidates[-1].dialect, f"{method} {self.path} needs a JSON object with {hints}.")
+
+
+def adds_up_tenants(operation: object) -> bool:
+    """Whether it reports on what all tenants have asked together."""
+    return isinstance(operation, Describe) and operation.adds_up_tenants
 
 
 class UnclaimedBody(InvalidParameter):

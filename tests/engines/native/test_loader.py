@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Callable
@@ -40,9 +41,19 @@ def edit_config(path: Path, **changes: Any) -> None:
     (path / "config.json").write_text(json.dumps(config))
 
 
+def edit_ends(path: Path, eos: Any) -> None:
+    (path / "generation_config.json").write_text(json.dumps({"eos_token_id": eos}))
+
+
 def edit_weights(path: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> None:
     tensors = load_file(path / "model.safetensors")
     change(tensors)
+    save_file(tensors, path / "model.safetensors")
+
+
+def spoil_weights(path: Path, name: str, value: float) -> None:
+    tensors = load_file(path / "model.safetensors")
+    tensors[name].view(-1)[3] = value
     save_file(tensors, path / "model.safetensors")
 
 
@@ -96,6 +107,40 @@ BROKEN: list[tuple[str, Callable[[Path], object]]] = [
     (
         r"holds the tensor extra\.weight",
         lambda path: edit_weights(path, lambda tensors: tensors.update({"extra.weight": torch.ones(3)})),
+    ),
+    (r"config\.json cannot be read: maximum recursion", lambda path: (path / "config.json").write_text("[" * 200_000)),
+    (r"architectures as a list of names, not 7\.$", lambda path: edit_config(path, architectures=7)),
+    (r"architectures as a list of names, not \[\{\}\]\.$", lambda path: edit_config(path, architectures=[{}])),
+    (r"hidden_size as a positive integer, not True\.$", lambda path: edit_config(path, hidden_size=True)),
+    (r"hidden_size as an integer of at most 2147483647", lambda path: edit_config(path, hidden_size=2**63)),
+    (r"weight files of \d+ bytes, but config\.json asks for \d+ w", lambda path: edit_config(path, vocab_size=10**9)),
+    (r"asks for \d+ weights\.$", lambda path: edit_config(path, num_hidden_layers=10**9)),
+    (
+        r"mscale as a positive number, not 'x'\.$",
+        lambda path: edit_config(
+            path, rope_parameters={"type": "yarn", "factor": 4, "mscale": "x", "mscale_all_dim": 1}
+        ),
+    ),
+    (
+        r"^eos_token_id must be .* list of them, not \['x', 1\]\.$",
+        lambda path: edit_ends(path, ["x", 1]),
+    ),
+    (r"^eos_token_id must be .* list of them, not -5\.$", lambda path: edit_ends(path, -5)),
+    *(
+        (
+            rf"{place}\.weight .* has values that are no numbers, or infinite\.$",
+            lambda path, name=f"{place}.weight", value=value: spoil_weights(path, name, value),
+        )
+        for place, value in (("model.norm", math.nan), ("model.embed_tokens", math.inf))
+    ),
+    *(
+        (
+            r"index\.json names .* which is no name of a file\.$",
+            lambda path, name=name: (path / "model.safetensors.index.json").write_text(
+                json.dumps({"weight_map": {"model.norm.weight": name}})
+            ),
+        )
+        for name in ("../other/model.safetensors", "/etc/hostname", "a\x1b[31m", "x" * 5000, "a\0b", ".")
     ),
     (
         r"has the type torch\.int8, which is not supported\.$",

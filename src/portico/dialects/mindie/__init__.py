@@ -40,7 +40,7 @@ _ROUTES = (
     Route("GET", "/health/timed-{seconds}", Generate(health.decode_timed), form=forms.TIMED),
     Route("GET", f"{_MODEL}/getSlotCount", Describe(metadata.describe_slots)),
     Route("POST", f"{_MODEL}/stopInfer", Stop(control.decode_stop), form=forms.STOP),
-    Route("GET", "/metrics-json", Describe(metadata.describe_metrics)),
+    Route("GET", "/metrics-json", Describe(metadata.describe_metrics, adds_up_tenants=True)),
     Route("GET", "/v2", Describe(metadata.describe_server)),
     Route("GET", f"{_MODEL}/config", Describe(metadata.describe_model_config)),
     Route("GET", "/health", Describe(probes.describe_ready), is_open=True, form=forms.PROBE),

@@ -35,7 +35,7 @@ def _routes(profile: Profile) -> Iterator[Route]:
     yield Route("GET", "/v2/health/live", Describe(metadata.describe_live), is_open=True, form=forms.EMPTY)
     yield Route("GET", "/v2/health/ready", Describe(metadata.describe_ready), is_open=True, form=forms.PROBE)
     yield Route("GET", "/v2/models", Describe(metadata.describe_models))
-    yield Route("GET", "/v2/models/stats", Describe(metadata.describe_statistics))
+    yield Route("GET", "/v2/models/stats", Describe(metadata.describe_statistics, adds_up_tenants=True))
     yield Route("POST", "/v2/repository/index", Describe(metadata.describe_index), form=forms.INDEX)
     yield Route(
         "POST", "/v2/repository/{repository}/index", Describe(metadata.refuse_repository), form=forms.NO_REPOSITORY
@@ -65,7 +65,7 @@ def _routes(profile: Profile) -> Iterator[Route]:
         ("POST", "/infer", Generate(partial(decode_infer, decoder)), forms.INFER),
         ("GET", "/ready", Describe(metadata.describe_model_ready), forms.MODEL_PROBE),
         ("GET", "/config", Describe(metadata.describe_config), forms.MODEL),
-        ("GET", "/stats", Describe(metadata.describe_statistics), forms.MODEL),
+        ("GET", "/stats", Describe(metadata.describe_statistics, adds_up_tenants=True), forms.MODEL),
     )
     for method, action, operation, form in of_model:
         # The versioned path comes first, since a model's name may hold slashes.

@@ -61,7 +61,10 @@ def refuse(error: PorticoError) -> RpcRefusal:
 def _procedures(decoder: Decoder, messages: Messages) -> Iterator[Procedure]:
     infer = InferMessages(decoder, messages)
     for method, answer in _ANSWERS.items():
-        describe = Describe(_describe(messages, f"{method}Request", f"{method}Response", answer))
+        describe = Describe(
+            _describe(messages, f"{method}Request", f"{method}Response", answer),
+            adds_up_tenants=answer is _model_statistics,
+        )
         yield Procedure(INFERENCE_SERVICE, method, describe, is_open=method in ("ServerLive", "ServerReady"))
     for method, describe_method in _WITHOUT_MESSAGES.items():
         yield Procedure(INFERENCE_SERVICE, method, Describe(describe_method))

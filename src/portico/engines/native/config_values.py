@@ -18,6 +18,9 @@ from portico.engines.native.rope import (
 
 Values = Mapping[str, Any]
 
+# Sizes of models are far below.
+_MAX_INTEGER = 2**31 - 1
+
 
 def integer(config: Values, name: str, default: int | None = None) -> int:
     """A positive integer.
@@ -28,8 +31,10 @@ def integer(config: Values, name: str, default: int | None = None) -> int:
     value = config.get(name)
     if value is None:
         value = default
-    if not isinstance(value, int) or value < 1:
+    if type(value) is not int or value < 1:
         raise EngineStartError(f"config.json must give {name} as a positive integer, not {value!r}.")
+    if value > _MAX_INTEGER:
+        raise EngineStartError(f"config.json must give {name} as an integer of at most {_MAX_INTEGER}, not {value}.")
     return value
 
 
@@ -87,23 +92,27 @@ def _scaling(parameters: Values, max_position: int) -> tuple[Scaling | None, int
     original = integer(parameters, "original_max_position_embeddings", max_position)
     if kind == "yarn":
         yarn = _yarn(parameters, max_position, original)
-        return yarn, int(original * yarn.factor)
+        return yarn, _scaled(original, yarn.factor)
     factor = number(parameters, "factor")
     if kind == "linear":
-        return LinearScaling(factor), int(max_position * factor)
+        return LinearScaling(factor), _scaled(max_position, factor)
     if kind == "dynamic":
-        return DynamicScaling(factor, max_position), int(max_position * factor)
+        return DynamicScaling(factor, max_position), _scaled(max_position, factor)
     low, high = number(parameters, "low_freq_factor"), number(parameters, "high_freq_factor")
     if low >= high:
         raise EngineStartError("config.json must give low_freq_factor below high_freq_factor.")
     return Llama3Scaling(factor, low, high, original), max_position
 
 
+def _scaled(length: int, factor: float) -> int:
+    return int(min(length * factor, _MAX_INTEGER))
+
+
 def _yarn(parameters: Values, max_position: int, original: int) -> YarnScaling:
     factor = number(parameters, "factor", max_position / original)
-    mscale, mscale_all = parameters.get("mscale"), parameters.get("mscale_all_dim")
-    if mscale and mscale_all:
-        usual = _magnitude(factor, mscale) / _magnitude(factor, mscale_all)
+    if parameters.get("mscale") and parameters.get("mscale_all_dim"):
+        usual = _magnitude(factor, number(parameters, "mscale"))
+        usual /= _magnitude(factor, number(parameters, "mscale_all_dim"))
     else:
         usual = _magnitude(factor, 1.0)
     return YarnScaling(

@@ -56,6 +56,12 @@ class DecoderConfig:
     logn_length: int | None = None
 
     @property
+    def num_matrix_weights(self) -> int:
+        """Weights of the embedding and all projections; the head may be stored as one with the embedding."""
+        attention = (self.qkv_heads + self.num_heads) * self.head_dim
+        return self.hidden_size * (self.vocab_size + self.num_layers * (attention + 3 * self.ffn_size))
+
+    @property
     def qkv_heads(self) -> int:
         """Query, key and value heads together."""
         return self.num_heads + 2 * self.num_kv_heads

@@ -88,6 +88,8 @@ def family_of(config: Values) -> tuple[str, Family]:
         EngineStartError: the architecture is not supported.
     """
     names = config.get("architectures") or []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise EngineStartError(f"config.json must give architectures as a list of names, not {names!r}.")
     for name in names:
         if name in FAMILIES:
             return name, FAMILIES[name]

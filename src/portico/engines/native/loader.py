@@ -15,10 +15,14 @@ from portico.core.engine import EngineStartError
 from portico.engines.native.decoder import DecoderConfig, DecoderWeights
 from portico.engines.native.families import IGNORED_ENDINGS, Family, family_of
 from portico.engines.native.quantization import fill, is_quantized, matrix_shape, normalise_rows
-from portico.engines.native.weight_files import read_object, read_tensors
+from portico.engines.native.weight_files import num_bytes, read_object, read_tensors
 
 # Number formats of weights; others need scales that are not known here.
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+_MIN_WEIGHT_BYTES = 2
+# Of less, the files themselves say better what is wrong.
+_MIN_CHECKED = 1 << 30
+_MAX_SHOWN = 100
 _HEAD_ROWS = 4096
 
 
@@ -62,8 +66,9 @@ def load_weights(
     """Reads all tensors, one at a time, into their fused places.
 
     Raises:
-        EngineStartError: a file or tensor is missing, corrupt, unexpected or of the wrong shape.
+        EngineStartError: a file or tensor is missing, corrupt, unexpected, of the wrong shape or not of numbers.
     """
+    _check_size(checkpoint)
     weights = DecoderWeights.empty(checkpoint.config, dtype, device)
     missing = checkpoint.family.destinations(checkpoint.config, weights)
     num_tensors = len(missing)
@@ -82,6 +87,16 @@ def load_weights(
     return weights
 
 
+def _check_size(checkpoint: Checkpoint) -> None:
+    """Refuses what cannot be in the files before there is memory for it."""
+    described, size = checkpoint.config.num_matrix_weights, num_bytes(checkpoint.path)
+    if described * _MIN_WEIGHT_BYTES > max(size, _MIN_CHECKED):
+        raise EngineStartError(
+            f"The checkpoint {checkpoint.path} has weight files of {size} bytes, but config.json asks for {described} "
+            f"weights."
+        )
+
+
 def _normalise(head: Tensor) -> None:
     if head.dtype is torch.int8:
         normalise_rows(head)
@@ -98,10 +113,17 @@ def _fill(place: Tensor, value: Tensor, name: str, file: Path) -> None:
         )
     if value.dtype not in _DTYPES:
         raise EngineStartError(f"The tensor {name} in {file} has the type {value.dtype}, which is not supported.")
+    if not _is_finite(value):
+        raise EngineStartError(f"The tensor {name} in {file} has values that are no numbers, or infinite.")
     if is_quantized(place):
         fill(place, value.detach())
     else:
         place.copy_(value.detach())
+
+
+def _is_finite(value: Tensor) -> bool:
+    # Adding up is fast, and keeps what is no number; only a sum that is too large itself needs another look.
+    return bool(value.sum().isfinite()) or all(bool(rows.isfinite().all()) for rows in torch.split(value, _HEAD_ROWS))
 
 
 def _is_ignored(name: str, checkpoint: Checkpoint) -> bool:
@@ -112,7 +134,12 @@ def _is_ignored(name: str, checkpoint: Checkpoint) -> bool:
 def _token_ids(value: Any) -> tuple[int, ...]:
     if value is None:
         return ()
-    return tuple(dict.fromkeys(value)) if isinstance(value, list) else (int(value),)
+    found = value if isinstance(value, list) else [value]
+    if not all(type(each) is int and each >= 0 for each in found):
+        raise EngineStartError(
+            f"eos_token_id must be an id of a token or a list of them, not {str(value)[:_MAX_SHOWN]}."
+        )
+    return tuple(dict.fromkeys(found))
 
 
 def _some(names: Iterable[str]) -> str:

@@ -21,6 +21,8 @@ from torch import Tensor
 from portico.core.engine import EngineStartError
 
 _MAX_MAPPED = 256 << 20
+# Of a file, in characters; systems allow 255 bytes.
+_MAX_NAME = 200
 
 _Read = Callable[[str], Tensor]
 
@@ -43,7 +45,7 @@ def read_object(path: Path) -> Mapping[str, Any]:
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise EngineStartError(f"{path} cannot be read: {error}.") from error
     if not isinstance(value, dict):
         raise EngineStartError(f"{path} does not hold a JSON object.")
@@ -56,7 +58,7 @@ def read_tensors(path: Path) -> Iterator[tuple[Path, str, Tensor]]:
     Raises:
         EngineStartError: a file is missing or broken.
     """
-    format_ = next((each for each in _FORMATS if _has(path, each)), _FORMATS[0])
+    format_ = _format_of(path)
     for file in _files(path, format_):
         try:
             for name, tensor in _tensors_of(file, format_):
@@ -64,6 +66,19 @@ def read_tensors(path: Path) -> Iterator[tuple[Path, str, Tensor]]:
         except (SafetensorError, pickle.UnpicklingError, EOFError, OSError, RuntimeError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
             raise EngineStartError(f"{file} is not a readable {format_.name} file: {reason}.") from error
+
+
+def num_bytes(path: Path) -> int:
+    """The size of a checkpoint directory's weight files together.
+
+    Raises:
+        EngineStartError: a file is missing.
+    """
+    return sum(file.stat().st_size for file in _files(path, _format_of(path)))
+
+
+def _format_of(path: Path) -> _Format:
+    return next((each for each in _FORMATS if _has(path, each)), _FORMATS[0])
 
 
 def _has(path: Path, format_: _Format) -> bool:
@@ -75,7 +90,13 @@ def _files(path: Path, format_: _Format) -> list[Path]:
         weight_map = read_object(path / format_.index).get("weight_map")
         if not isinstance(weight_map, dict):
             raise EngineStartError(f"{path / format_.index} has no weight_map.")
-        files = [path / name for name in sorted(set(map(str, weight_map.values())))]
+        names = {str(each) for each in weight_map.values()}
+        for name in names:
+            if name != Path(name).name or not name.isprintable() or len(name) > _MAX_NAME:
+                raise EngineStartError(
+                    f"{path / format_.index} names {name[:_MAX_NAME]!r}, which is no name of a file."
+                )
+        files = [path / name for name in sorted(names)]
     else:
         files = [path / format_.single]
     for file in files:

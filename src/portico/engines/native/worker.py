@@ -28,7 +28,9 @@ def run(connection: socket.socket, path: Path, config: NativeConfig) -> None:
         except EngineStartError as error:
             channel.send(LoadFailed(str(error)))
             return
-        except (RuntimeError, ValueError, MemoryError) as error:
+        except ChannelClosed:
+            return
+        except Exception as error:
             _logger.exception("loading failed")
             channel.send(LoadFailed(f"The checkpoint {path} cannot be loaded: {type(error).__name__}: {error}."))
             return
