@@ -44,6 +44,15 @@ def test_tokens_that_the_model_has_not(tmp_path: Path) -> None:
         assert find_worker(server) == worker
 
 
+def test_an_engine_without_a_model_takes_any_token() -> None:
+    with run_server("--engine", "scripted", "--vocab-size", "10") as server:
+        client = openai.OpenAI(base_url=server.base_url, api_key="none", max_retries=0)
+        answered = client.chat.completions.create(
+            model="portico-demo", messages=[{"role": "user", "content": "保持健康"}], max_tokens=1
+        )
+        assert answered.choices[0].finish_reason == "length"
+
+
 def test_weights_that_are_no_numbers(tmp_path: Path) -> None:
     copy = copy_demo(tmp_path)
     path = copy / "model.safetensors"

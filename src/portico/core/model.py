@@ -20,6 +20,7 @@ class ModelInfo:
         eos_token_ids: tokens that end a sequence by themselves.
         num_parameters: count of weights.
         takes_grammars: whether outputs can be held to a grammar.
+        reads_prompts: whether it looks tokens of prompts up, so that they must be below `vocab_size`.
     """
 
     architecture: str
@@ -30,6 +31,7 @@ class ModelInfo:
     eos_token_ids: tuple[int, ...]
     num_parameters: int
     takes_grammars: bool = False
+    reads_prompts: bool = True
 
 
 @dataclass(frozen=True, slots=True)

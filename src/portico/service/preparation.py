@@ -119,7 +119,7 @@ class Preparation:
             token_ids = _truncate(token_ids, request.truncate, model.max_model_len)
         if not token_ids:
             raise InvalidParameter("prompt", "The prompt is empty.")
-        if (unknown := max(token_ids)) >= model.vocab_size:
+        if model.reads_prompts and (unknown := max(token_ids)) >= model.vocab_size:
             text = self._tokenizer.raw(unknown).decode("utf-8", "replace")
             raise InvalidParameter("prompt", f"The prompt has the token {text} ({unknown}), which the model has not.")
         if self._max_prompt_tokens is not None and len(token_ids) > self._max_prompt_tokens:

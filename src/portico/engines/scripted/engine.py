@@ -40,6 +40,7 @@ class ScriptedEngine:
             max_model_len=config.max_model_len,
             eos_token_ids=(config.eos_token_id,),
             num_parameters=0,
+            reads_prompts=False,
         )
         self._waiting: FairQueue[ScriptedStream] = FairQueue()
         # A dictionary stands in for an ordered set.
