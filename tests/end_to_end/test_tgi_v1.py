@@ -13,6 +13,8 @@ from typing import Any
 import httpx
 import openai
 import pytest
+import text_generation
+import text_generation.types
 from huggingface_hub import InferenceClient
 from huggingface_hub.errors import HfHubHTTPError
 
@@ -298,6 +300,18 @@ def test_the_hub_client_chats(hub: InferenceClient) -> None:
     assert json.loads(answer.choices[0].message.content or "").keys() == {"unit", "degrees"}
     with pytest.raises(HfHubHTTPError, match="422"):
         hub.chat_completion(HELLO, temperature=-1.0)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_the_older_client_chats(server: RunningServer) -> None:
+    """It sends every field that it knows, null where nothing was said."""
+    client = text_generation.Client(server.address, timeout=60)
+    messages: Any = [text_generation.types.Message(role="user", content="Hello!")]
+    asked: Any = {"max_tokens": 8, "temperature": 0.0, "seed": 1}
+    whole = client.chat(messages, **asked)
+    assert whole.usage["completion_tokens"] == 8
+    penalised = client.chat(messages, repetition_penalty=5.0, **asked)
+    assert penalised.choices[0].message.content != whole.choices[0].message.content
 
 
 def test_invocations_and_vertex(http: httpx.Client) -> None:

@@ -84,9 +84,7 @@ def decode_completion(raw: RawRequest, profile: Profile) -> CompletionExchange:
         raise TooManyPrompts(max_prompts, len(texts))
     if not texts:
         raise InvalidParameter("prompt", "`prompt` cannot be empty")
-    parameters = Parameters(
-        **_sampling(fields), max_new_tokens=fields.max_tokens, repetition_penalty=fields.repetition_penalty
-    )
+    parameters = Parameters(**_sampling(fields), max_new_tokens=fields.max_tokens)
     prompts = tuple(TextPrompt(text, add_special_tokens=True) for text in texts)
     request = decode.build_request(raw, profile, parameters, prompts, stream=fields.stream)
     return CompletionExchange(
@@ -139,6 +137,7 @@ def _sampling(fields: ChatFields | CompletionFields) -> dict[str, Any]:
         "temperature": None if is_greedy else fields.temperature,
         "top_p": None if fields.top_p == 1 else fields.top_p,
         "frequency_penalty": fields.frequency_penalty,
+        "repetition_penalty": fields.repetition_penalty,
         "seed": fields.seed,
         "stop": fields.stop,
     }

@@ -27,6 +27,7 @@ CHAT = Ledger(
         honoured("max_completion_tokens", "the same as `max_tokens`"),
         neutral("n", "there is one choice; TGI ignores it.", 1),
         honoured("presence_penalty", "OpenAI's; TGI takes it for a repetition penalty less 2"),
+        honoured("repetition_penalty", "the client `text-generation` sends it; TGI ignores it"),
         honoured(
             "response_format", "TGI's grammar, OpenAI's forms, or `json_object` with a `schema` as LangChain asks"
         ),

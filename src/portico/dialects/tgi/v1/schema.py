@@ -30,6 +30,7 @@ class ChatFields(msgspec.Struct, frozen=True, kw_only=True):
     max_tokens: Unsigned | None = None
     max_completion_tokens: Unsigned | None = None
     presence_penalty: float = 0.0
+    repetition_penalty: float | None = None
     response_format: dict[str, Any] | None = None
     seed: Unsigned | None = None
     stop: str | list[str] = []
