@@ -107,6 +107,10 @@ def test_keys_that_cannot_be_used(flags: tuple[str, ...], environment: str | Non
         ('[alice]\nkey = "sk-secret"\noperator = "yes"', "must be true or false"),
         ('[alice]\nsha256 = "abc"', "64 hexadecimal digits"),
         ("[alice]\nsha256 = 5", "64 hexadecimal digits"),
+        ('[alice]\nkey = "sk-secret"\npaths = []', "paths of alice .* must begin with /"),
+        ('[alice]\nkey = "sk-secret"\npaths = "v1/models"', "paths of alice .* must begin with /"),
+        ('[alice]\nkey = "sk-secret"\npaths = ["/v1/*/models"]', "have \\* at the end only"),
+        ('[alice]\nkey = "sk-secret"\npaths = [5]', "paths of alice .* must begin with /"),
         ('alice = "sk-secret"\nbob = "sk-secret"', "alice and bob have the same API key"),
         ('"" = "sk-secret"', "a name that is empty"),
         ('environment = "sk-secret"', "has the name environment"),
@@ -129,3 +133,19 @@ def test_the_flag_may_be_given_several_times_and_is_not_shown() -> None:
     assert isinstance(config, ServerConfig)
     assert config.api_key == ("sk-1", "sk-2")
     assert "sk-1" not in repr(config)
+
+
+def test_paths(tmp_path: Path) -> None:
+    content = '[chat]\nkey = "sk-chat"\npaths = ["/v1/chat*", "/v1/models"]\n[all]\nkey = "sk-all"\n'
+    chat, everything = (find(key, file=write(tmp_path, content)) for key in ("sk-chat", "sk-all"))
+    for path, may in (
+        ("/v1/chat/completions", True),
+        ("/v1/models", True),
+        ("/v1/models/{model}", False),
+        ("/V1/models", False),
+        ("/v1/cha", False),
+        ("/generate", False),
+        ("", False),
+    ):
+        assert chat.may_use(path) is may
+        assert everything.may_use(path)

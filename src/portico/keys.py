@@ -15,7 +15,7 @@ from portico.core.tenant import NO_QUOTA, Quota, Tenant
 from portico.service.keyring import MAX_KEY_LENGTH, Keyring, digest
 
 _LIMITS = tuple(each.name for each in fields(Quota))
-_FIELDS = ("key", "sha256", "operator", *_LIMITS)
+_FIELDS = ("key", "sha256", "operator", "paths", *_LIMITS)
 
 
 class KeyConfigError(Exception):
@@ -30,6 +30,7 @@ class _Entry:
     name: str
     quota: Quota
     is_operator: bool
+    paths: tuple[str, ...] | None = None
 
 
 class Keys:
@@ -69,7 +70,7 @@ class Keys:
         found: dict[bytes, Tenant] = {}
         for entry in self._entries():
             salt = hmac.new(self._secret, entry.name.encode(), hashlib.sha256).hexdigest()
-            tenant = Tenant(entry.name, salt, entry.quota, entry.is_operator)
+            tenant = Tenant(entry.name, salt, entry.quota, entry.is_operator, entry.paths)
             if found.setdefault(entry.digest, tenant) != tenant:
                 raise KeyConfigError(f"{found[entry.digest].name} and {entry.name} have the same API key")
         return found
@@ -120,11 +121,20 @@ def _read_tenant(path: Path, name: str, table: Mapping[str, Any]) -> Iterator[_E
     if not digests:
         raise KeyConfigError(f"{place} has neither key nor sha256")
     for each in digests:
-        yield _Entry(each, name, Quota(**limits), is_operator)
+        yield _Entry(each, name, Quota(**limits), is_operator, _paths(table.get("paths"), place))
 
 
 def _several(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
+
+
+def _paths(value: Any, place: str) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    given = _several(value)
+    if not given or not all(isinstance(each, str) and each.startswith("/") and "*" not in each[:-1] for each in given):
+        raise KeyConfigError(f"paths of {place} must begin with / and have * at the end only")
+    return tuple(given)
 
 
 def _limit(value: Any, place: str) -> int:

@@ -40,6 +40,15 @@ bob = "sk-Canary-bob"
 key = "sk-Canary-carol"
 operator = true
 
+[dashboard]
+key = "sk-Canary-dashboard"
+operator = true
+paths = "/metrics"
+
+[messages-only]
+key = "sk-Canary-messages"
+paths = ["/v1/messages*", "/v2/models/{model}/ready", "/inference.GRPCInferenceService/ModelReady"]
+
 [three-requests]
 key = "sk-Canary-three"
 requests_per_minute = 3
@@ -96,6 +105,43 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 def complete(client: openai.OpenAI, prompt: str = "hi", **fields: Any) -> Any:
     return client.completions.create(model=MODEL, prompt=prompt, max_tokens=2, **fields)
+
+
+def test_keys_for_some_paths(site: Site) -> None:
+    """Other names of one function are other paths: what is not given is refused."""
+    dashboard, messages = {"x-api-key": "sk-Canary-dashboard"}, {"x-api-key": "sk-Canary-messages"}
+    document = httpx.get(f"{site.server.address}/openapi.json", headers={"x-api-key": CAROL}).json()
+    allowed = []
+    for path, operations in document["paths"].items():
+        filled = path.replace("{seconds}", "1").replace("{model}", "demo")
+        for method in operations:
+            answer = httpx.request(method, site.server.address + filled, headers=messages, json={}, timeout=60)
+            if answer.status_code != 403:
+                allowed.append(path)
+            else:
+                assert f"`messages-only` is not for {path}" in answer.text or "operator" in answer.text
+    assert sorted(set(allowed) - {"/", "/health", "/ping", "/v2/health/live", "/v2/health/ready"}) == [
+        "/v1/messages",
+        "/v1/messages/count_tokens",
+        "/v2/models/{model}/ready",
+    ]
+    for path in ("//v1/messages", "/v1/messages/../models", "/v1/messages/nowhere", "/v1/messages%2f..%2fmodels"):
+        assert httpx.get(site.server.address + path, headers=messages).status_code in (403, 404)
+    with anthropic.Anthropic(base_url=site.server.address, api_key="sk-Canary-messages", max_retries=0) as client:
+        asked = client.messages.create(model=MODEL, max_tokens=2, messages=[{"role": "user", "content": "hi"}])
+        assert asked.usage.output_tokens == 2
+    with tritonclient.grpc.InferenceServerClient(site.grpc_address) as triton:
+        assert triton.is_model_ready(MODEL, headers=messages)
+        for call in (triton.get_server_metadata, triton.get_model_repository_index):
+            with pytest.raises(InferenceServerException, match="is not for /inference"):
+                call(headers=messages)
+        error = stream_once(triton, text_inputs(tritonclient.grpc), messages)
+        assert "is not for /inference.GRPCInferenceService/ModelStreamInfer" in str(error)
+    assert httpx.get(f"{site.server.address}/metrics", headers=dashboard).status_code == 200
+    refused = site.post("/v1/completions", "sk-Canary-dashboard", {"model": MODEL, "prompt": "hi"})
+    assert (refused.status_code, "`dashboard` is not for /v1/completions" in refused.text) == (403, True)
+    stop = httpx.get(f"{site.management_address}/stopService", headers=dashboard)
+    assert (stop.status_code, "is not for /stopService" in stop.text) == (403, True)
 
 
 def test_openais_client(site: Site) -> None:
@@ -211,6 +257,15 @@ def test_cached_prompts_are_shared_within_a_key_only(site: Site) -> None:
     # A salt divides what is a key's own, and opens nothing of another's.
     assert [count_cached(ALICE, "mine"), count_cached(ALICE, "mine") > 16, count_cached(BOB, "mine")] == [0, True, 0]
     assert count_cached(BOB, "alice") == 0
+    # Replies are found again like prompts, by those who got them.
+    body = {"model": MODEL, "prompt": [9] * 20, "max_tokens": 40, "ignore_eos": True, "return_token_ids": True}
+    asked = site.post("/v1/completions", ALICE, body).json()
+    turn = [9] * 20 + asked["choices"][0]["token_ids"]
+    found = []
+    for key in (BOB, ALICE):
+        again = site.post("/v1/completions", key, {"model": MODEL, "prompt": turn, "max_tokens": 1}).json()
+        found.append(again["usage"]["prompt_tokens_details"]["cached_tokens"])
+    assert (found[0], found[1] > 32) == (0, True)
     assert count_cached(CAROL, "/") == 0
 
 

@@ -32,12 +32,22 @@ class Tenant:
         cache_salt: what was evaluated is shared among the requests of those tenants alone that have the same.
         quota: what it may use.
         is_operator: it may look at all tenants together, and control the server.
+        paths: those that it may use, as the OpenAPI document has them; `*` at the end is any end. None is all.
     """
 
     name: str
     cache_salt: str = field(repr=False)
     quota: Quota = NO_QUOTA
     is_operator: bool = False
+    paths: tuple[str, ...] | None = None
+
+    def may_use(self, path: str) -> bool:
+        """Whether a path that is served, with names in braces for its variable parts, is one of its own."""
+        return self.paths is None or any(_covers(pattern, path) for pattern in self.paths)
+
+
+def _covers(pattern: str, path: str) -> bool:
+    return path.startswith(pattern[:-1]) if pattern.endswith("*") else path == pattern
 
 
 # Whoever asks where no keys are asked for.

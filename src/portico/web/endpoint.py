@@ -114,7 +114,8 @@ class Endpoint:
         record = new_record(identity, dialect.name, self._path.path)
         body = b""
         try:
-            tenant = self._context.guard.admit(scope["headers"], self._path.access(method), client_address(scope))
+            access, address = self._path.access(method), client_address(scope)
+            tenant = self._context.guard.admit(scope["headers"], access, address, self._path.path)
             record.tenant = tenant.name
             if method not in self._path.candidates:
                 raise MethodNotAllowed(method, scope["path"], self._path.methods)

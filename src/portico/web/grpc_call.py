@@ -176,7 +176,7 @@ class Caller:
             await conversation.write(encoder.fail(cause) if encoder else [operation.refuse(raw, cause)])
 
     def _admit(self, call: Any, record: RequestRecord) -> Tenant:
-        tenant = self._context.guard.admit(read_metadata(call), self._access, _address(call))
+        tenant = self._context.guard.admit(read_metadata(call), self._access, _address(call), self._route)
         record.tenant = tenant.name
         return tenant
 

@@ -48,13 +48,19 @@ class Guard:
         """The names of those who have keys; none where everybody is let in."""
         return () if self._keyring is None else self._keyring.names
 
-    def admit(self, headers: Iterable[tuple[bytes, bytes]], access: Access, address: str = "") -> Tenant:
+    def admit(
+        self, headers: Iterable[tuple[bytes, bytes]], access: Access, address: str = "", route: str | None = None
+    ) -> Tenant:
         """Whose request it is; `headers` have lower-case names, `address` is the other end of the connection.
+
+        `route` is the path that was found in the table, or None where there is none: what the request calls it decides
+        nothing.
 
         Raises:
             Unauthorized: a key is needed, and there is none or not a right one.
             TooManyWrongKeys: the same, and too many such requests came from the address.
-            Forbidden: the key is not an operator's, or the server is called by a name that is not its own.
+            Forbidden: the key is not an operator's or not for this path, or the server is called by a name that is not
+                its own.
         """
         headers = tuple(headers)
         if self._hosts is not None:
@@ -71,6 +77,8 @@ class Guard:
             raise
         if access is Access.OPERATOR and not tenant.is_operator:
             raise Forbidden(f"The key `{tenant.name}` is not an operator's.", tenant.name)
+        if route is not None and not tenant.may_use(path := route.replace(":path}", "}")):
+            raise Forbidden(f"The key `{tenant.name}` is not for {path}.", tenant.name)
         return tenant
 
     def _find_tenant(self, keyring: Keyring, headers: Iterable[tuple[bytes, bytes]]) -> Tenant:

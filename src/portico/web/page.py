@@ -32,7 +32,7 @@ class PageEndpoint:
         sender = Sender(scope, send, identity.headers)
         dialect = self._context.dialects[0]
         try:
-            self._context.guard.admit(scope["headers"], self._access, client_address(scope))
+            self._context.guard.admit(scope["headers"], self._access, client_address(scope), self._path)
             if scope["method"] not in ("GET", "HEAD"):
                 raise MethodNotAllowed(scope["method"], self._path, ("GET",))
         except PorticoError as error:
