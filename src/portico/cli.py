@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -70,8 +71,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         message = name_flags(str(error), ServerConfig, BenchConfig, *ENGINE_CONFIGS.values())
         print(f"portico: error: {message}", file=sys.stderr)
         return 1
-    except (KeyboardInterrupt, asyncio.CancelledError):
+    except KeyboardInterrupt:
         return 130
+    except asyncio.CancelledError:
+        print("portico: told to stop before the server was ready", file=sys.stderr)
     return 0
 
 
@@ -148,6 +151,10 @@ async def _bench(parsed: argparse.Namespace, server_flags: Sequence[str], key: s
 
 
 async def _serve(parsed: argparse.Namespace, key: str | None) -> None:
+    task = asyncio.current_task()
+    assert task is not None, "it runs as a task"
+    # Until there is something to drain; the engine's process must not go on loading for nobody.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     config = read_flags(parsed, ServerConfig)
     keys = Keys(config.api_key, key, config.api_key_file)
     config = replace(config, api_key=())

@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -110,11 +111,23 @@ def _interrupts_held() -> Iterator[None]:
 def _main(connection: socket.socket, path: Path, config: NativeConfig) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    threading.Thread(target=_end_with_server, name="portico-parent", daemon=True).start()
     _set_thread_wait(config.thread_wait)
     # Imported here because this module is imported by the engine's process too, which stays free of torch.
     from portico.engines.native.worker import run
 
     run(connection, path, config)
+
+
+def _end_with_server() -> None:
+    """Ends this process when the server's has ended, however it did.
+
+    The connection tells so only to who reads from it, which nobody does while a large model is loaded.
+    """
+    server = multiprocessing.parent_process()
+    assert server is not None, "the engine runs in a process that the server has started"
+    server.join()
+    os._exit(1)
 
 
 def _set_thread_wait(thread_wait: str) -> None:
