@@ -15,6 +15,7 @@ from reliability import (
     crowd,
     decoding,
     fuzz,
+    growth,
     limits,
     load,
     soak,
@@ -40,6 +41,7 @@ _MODULES = (
     access,
     tenants,
     bad_input,
+    growth,
     contract,
     special_tokens,
 )
