@@ -80,3 +80,10 @@ def test_what_can_be_of_any_size_is_prepared_in_a_thread(
 ) -> None:
     chat = ChatPrompt((Message("user", "hello", extra),), True, False, arguments, None, False)
     assert Preparation(tokenizer, None).takes_long((chat,)) is takes_long
+
+
+def test_long_words_to_ban_are_spelt_in_a_thread(tokenizer: Tokenizer) -> None:
+    preparation = Preparation(tokenizer, None)
+    prompts = (TextPrompt("hello", add_special_tokens=False),)
+    assert not preparation.takes_long(prompts, banned_words=("x" * 1000,) * 8)
+    assert preparation.takes_long(prompts, banned_words=("x" * 1000,) * 9)

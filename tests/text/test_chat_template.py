@@ -57,6 +57,16 @@ def test_a_template_reads_further_arguments() -> None:
     assert template.render(chat(user("x"), template_arguments={"thinking": False, "unread": 1})) == "False</s>"
 
 
+def test_a_template_reads_only_so_many_arguments() -> None:
+    template = ChatTemplate("{{ x255 }}", {})
+    assert template.render(chat(user("x"), template_arguments={f"x{each}": each for each in range(256)})) == "255"
+    with pytest.raises(
+        InvalidParameter, match=r"`chat_template_kwargs` can have at most 256 names, got 257\."
+    ) as caught:
+        template.render(chat(user("x"), template_arguments={f"x{each}": each for each in range(257)}))
+    assert caught.value.name == "chat_template_kwargs"
+
+
 @pytest.mark.parametrize("name", ["messages", "chat_template", "tokenize", "tools", "raise_exception", "eos_token"])
 def test_arguments_do_not_replace_what_a_template_has(name: str) -> None:
     with pytest.raises(InvalidParameter, match=f"cannot set `{name}`"):

@@ -136,7 +136,7 @@ class GenerationService:
             clocks.close()
 
     async def _prepare(self, request: GenerationRequest) -> list[TokenJob]:
-        if self._preparation.takes_long(request.prompts, request.sampling.grammar):
+        if self._preparation.takes_long(request.prompts, request.sampling.grammar, request.banned_words):
             return await asyncio.to_thread(self._preparation.prepare, request, self._engine.info)
         return self._preparation.prepare(request, self._engine.info)
 

@@ -69,18 +69,21 @@ class Preparation:
         request = self._with_grammar(request, model)
         return [self._prepare_job(request, model, index) for index in range(len(request.prompts))]
 
-    def takes_long(self, prompts: Sequence[Prompt], grammar: Grammar | None = None) -> bool:
+    def takes_long(
+        self, prompts: Sequence[Prompt], grammar: Grammar | None = None, banned_words: Sequence[str] = ()
+    ) -> bool:
         """Whether prompts are better tokenised, and a grammar better checked, in a thread than at once.
 
         The tokenizer and the compiler of grammars release the GIL, and a client's own template runs in another process.
-        Tools can be of any length.
+        Tools can be of any length, and there can be many words to ban.
         """
         if grammar is not None:
             return True
         chats = [prompt for prompt in prompts if isinstance(prompt, ChatPrompt)]
         if any(chat.template is not None or chat.tools or _has_more_than_text(chat) for chat in chats):
             return True
-        return sum(map(_num_characters, prompts)) > _THREAD_CHARACTERS
+        # Each word is spelt in two ways.
+        return sum(map(_num_characters, prompts)) + 2 * sum(map(len, banned_words)) > _THREAD_CHARACTERS
 
     def tokenize(self, request: TokenizeRequest, model: ModelInfo) -> Tokenized:
         """The prompt's tokens, also more than fit the context.

@@ -23,6 +23,8 @@ _RESERVED = frozenset(
 # Stands behind the content of a message that is to be continued, so that the prompt can be cut there.
 _MARK = "\ue000continue\ue000"
 _ROLES = frozenset(("system", "user", "assistant", "tool"))
+# The engine of templates looks at each of them several times.
+_MAX_ARGUMENTS = 256
 # Characters of what a template refuses a conversation with.
 _MAX_REASON = 1000
 # Characters of a template; compiling ten million takes minutes.
@@ -106,11 +108,18 @@ class ChatTemplate:
 
         Raises:
             UnsupportedParameter: tools, and the template writes none.
-            InvalidParameter: the template refuses the conversation or takes too long for it, an argument has a name
-                that is taken, or the content of a message to be continued is not in the prompt.
+            InvalidParameter: the template refuses the conversation or takes too long for it, there are too many
+                arguments, one has a name that is taken, or the content of a message to be continued is not in the
+                prompt.
         """
         if prompt.tools and not self.takes_tools:
             raise UnsupportedParameter("tools", "`tools` cannot be used: the model's chat template does not take any.")
+        num_arguments = len(prompt.template_arguments)
+        if num_arguments > _MAX_ARGUMENTS:
+            raise InvalidParameter(
+                "chat_template_kwargs",
+                f"`chat_template_kwargs` can have at most {_MAX_ARGUMENTS} names, got {num_arguments}.",
+            )
         taken = sorted(self._reserved & prompt.template_arguments.keys())
         if taken:
             raise InvalidParameter("chat_template_kwargs", f"`chat_template_kwargs` cannot set `{taken[0]}`.")
