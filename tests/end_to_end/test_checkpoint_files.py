@@ -69,7 +69,7 @@ def test_weights_that_are_no_numbers(tmp_path: Path) -> None:
     [
         ("config.json", '{"architectures": 7}', "list of names"),
         ("generation_config.json", "[" * 200_000, "not valid JSON"),
-        ("tokenizer_config.json", '{"chat_template": [1]}', "texts with their names"),
+        ("tokenizer_config.json", '{"chat_template": [1]}', "as texts with names"),
         ("tokenizer.json", "[" * 200_000, "cannot be read as a tokenizer"),
     ],
 )

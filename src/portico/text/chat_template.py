@@ -177,7 +177,9 @@ def _named(given: Any) -> str | dict[str, str] | None:
     except (TypeError, LookupError):
         named = {"": None}
     if not all(isinstance(each, str) for each in (*named, *named.values())):
-        raise ChatTemplateLoadError("chat_template of tokenizer_config.json must be a text, or texts with their names")
+        raise ChatTemplateLoadError(
+            "tokenizer_config.json must give the chat template as a text, or as texts with names"
+        )
     return named
 
 

@@ -122,10 +122,10 @@ BROKEN: list[tuple[str, Callable[[Path], object]]] = [
         ),
     ),
     (
-        r"^eos_token_id must be .* list of them, not \['x', 1\]\.$",
+        r"must give its end of text as an id or a list of ids, not \['x', 1\]\.$",
         lambda path: edit_ends(path, ["x", 1]),
     ),
-    (r"^eos_token_id must be .* list of them, not -5\.$", lambda path: edit_ends(path, -5)),
+    (r"must give its end of text as an id or a list of ids, not -5\.$", lambda path: edit_ends(path, -5)),
     *(
         (
             rf"{place}\.weight .* has values that are no numbers, or infinite\.$",

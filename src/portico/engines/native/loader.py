@@ -137,7 +137,7 @@ def _token_ids(value: Any) -> tuple[int, ...]:
     found = value if isinstance(value, list) else [value]
     if not all(type(each) is int and each >= 0 for each in found):
         raise EngineStartError(
-            f"eos_token_id must be an id of a token or a list of them, not {str(value)[:_MAX_SHOWN]}."
+            f"The checkpoint must give its end of text as an id or a list of ids, not {str(value)[:_MAX_SHOWN]}."
         )
     return tuple(dict.fromkeys(found))
 
