@@ -6,12 +6,13 @@ import argparse
 import asyncio
 import json
 import logging
+import os
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from reliability.check import Settings, Status
+from reliability.check import Check, Settings, Status
 from reliability.registry import all_checks, choose
 from reliability.runner import Row, run_all
 from reliability.table import describe_machine, update_page
@@ -36,8 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as error:
         parser.error(str(error))
     if given.list:
-        for check in checks:
-            print(f"{check.id:4} {check.group:10} {check.title}: {check.criterion}")
+        _list(checks)
         return 0
     logging.basicConfig(level=logging.WARNING)
     with tempfile.TemporaryDirectory(prefix="reliability-") as directory:
@@ -53,6 +53,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"\n{len(rows) - len(failed)} of {len(rows)} without a failure" + f"; failed: {' '.join(failed)}" * bool(failed)
     )
     return min(len(failed), 100)
+
+
+def _list(checks: Sequence[Check]) -> None:
+    try:
+        for check in checks:
+            print(f"{check.id:4} {check.group:10} {check.title}: {check.criterion}")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read has seen enough; what is left is flushed to nowhere when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _report(row: Row) -> None:
