@@ -103,9 +103,18 @@ def kill_worker(server: RunningServer, number: int = signal.SIGKILL) -> None:
 
 def read_metric(server: RunningServer, name: str, **labels: str) -> float:
     """The sum of a metric's samples that have the labels."""
+    (value,) = read_metrics(server, name, **labels)
+    return value
+
+
+def read_metrics(server: RunningServer, *names: str, **labels: str) -> list[float]:
+    """The sums of several metrics' samples that have the labels, at one moment."""
     page = httpx.get(f"{server.address}/metrics", timeout=30).text
-    samples = (sample for family in text_string_to_metric_families(page) for sample in family.samples)
-    return sum(each.value for each in samples if each.name == name and labels.items() <= each.labels.items())
+    sums = dict.fromkeys(names, 0.0)
+    for sample in (each for family in text_string_to_metric_families(page) for each in family.samples):
+        if sample.name in sums and labels.items() <= sample.labels.items():
+            sums[sample.name] += sample.value
+    return [sums[name] for name in names]
 
 
 def wait_until(condition: Callable[[], object], timeout: float = 10.0) -> float:
