@@ -58,6 +58,35 @@ def test_settings_that_cannot_take_effect_are_refused(arguments: tuple[str, ...]
         parse(ServerConfig, *arguments)
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("4096", 4096),
+        ("2G", 2 << 30),
+        ("2Gi", 2 << 30),
+        ("1.5G", 3 << 29),
+        ("512M", 512 << 20),
+        ("1K", 1024),
+        ("1k", 1000),
+        ("25.6k", 25_600),
+        ("2g", 2_000_000_000),
+        ("1T", 1 << 40),
+        ("0.1K", 102),
+    ],
+)
+def test_bytes_may_have_a_unit(given: str, expected: int) -> None:
+    assert parse(NativeConfig, "--kv-cache-memory", given) == NativeConfig(kv_cache_memory=expected)
+    assert parse(ServerConfig, "--max-body-size", given) == ServerConfig(max_body_size=expected)
+
+
+@pytest.mark.parametrize("given", ["2GB", "2GiB", "2ki", "2 G", "1.5", "G", "", "2e9", "2X", ".5G", "٢G", "nan"])
+def test_other_units_are_refused(given: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(NativeConfig, "--kv-cache-memory", given)
+    said = capsys.readouterr().err
+    assert f"argument --kv-cache-memory: {given!r} is no number of bytes, such as 4096, 512M or 1.5G: " in said
+
+
 def test_every_flag_tells_its_default(capsys: pytest.CaptureFixture[str]) -> None:
     parser = argparse.ArgumentParser()
     add_flags(parser, ServerConfig, "server")

@@ -5,10 +5,18 @@ from __future__ import annotations
 import argparse
 import re
 from dataclasses import Field, fields
+from decimal import Decimal
 from types import NoneType, UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 C = TypeVar("C")
+
+# As in vLLM's flags, capital letters are powers of 1024 and small ones of 1000; `Ki` is Kubernetes' spelling of K.
+_MULTIPLES = {"": 1} | {
+    suffix: base**power
+    for power, letter in enumerate("kmgt", 1)
+    for suffix, base in ((letter, 1000), (letter.upper(), 1024), (f"{letter.upper()}i", 1024))
+}
 
 
 class FlagError(Exception):
@@ -49,6 +57,21 @@ def name_flags(message: str, *configs: type[Any]) -> str:
     return re.sub(rf"(?<![\w/.-])(?:{known})(?![\w/.-]*\w)", lambda found: "--" + found[0].replace("_", "-"), message)
 
 
+def parse_bytes(text: str) -> int:
+    """A number of bytes, such as `4096`, `512M` or `1.5G`; a part of a byte is left out.
+
+    Raises:
+        ArgumentTypeError: it is no such number; the message is one sentence for the operator.
+    """
+    found = re.fullmatch(r"(-?[0-9]+(?:\.[0-9]+)?)([A-Za-z]*)", text)
+    if found is None or found[2] not in _MULTIPLES or ("." in found[1] and not found[2]):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no number of bytes, such as 4096, 512M or 1.5G: K, M, G and T (or Ki, Mi, Gi and Ti) are "
+            "powers of 1024, k, m, g and t of 1000"
+        )
+    return int(Decimal(found[1]) * _MULTIPLES[found[2]])
+
+
 class _Gather(argparse.Action):
     """A flag with several values, which may also be given several times; what is given replaces the default."""
 
@@ -73,6 +96,8 @@ def _add_flag(group: argparse._ArgumentGroup, each: Field[Any], hint: Any, prefi
     if each.default not in (None, (), ""):
         text += " (default: %(default)s)"
     choices, metavar = each.metadata["choices"], each.metadata["metavar"]
+    if metavar == "BYTES":
+        text += "; with K, M, G or T times a power of 1024, with k, m, g or t of 1000"
     extra: dict[str, Any] = {}
     if get_origin(hint) is tuple:
         extra = {"action": _Gather, "nargs": 1 if each.metadata["is_secret"] else "+"}
@@ -80,7 +105,7 @@ def _add_flag(group: argparse._ArgumentGroup, each: Field[Any], hint: Any, prefi
         extra = {"nargs": "?", "const": each.metadata["bare"]}
     group.add_argument(
         flag,
-        type=_value_type(hint),
+        type=parse_bytes if metavar == "BYTES" else _value_type(hint),
         default=each.default,
         choices=choices,
         metavar=metavar or (None if choices else _value_type(hint).__name__.upper()),
