@@ -30,6 +30,7 @@ from portico.engines.native.config import NativeConfig
 from portico.engines.native.engine import NativeEngine
 from portico.engines.scripted.config import ScriptedConfig
 from portico.engines.scripted.engine import ScriptedEngine
+from portico.flags import FlagError
 from portico.keys import KeyConfigError, Keys
 from portico.service.admission import Admission
 from portico.service.clocks import TimeLimits
@@ -175,8 +176,8 @@ async def run(
     """Serves until told to stop, whoever has a key or, without keys, everybody.
 
     Raises:
-        AddressInUse, PublicAddress, TlsError, TokenizerLoadError, ChatTemplateLoadError, EngineStartError: what the
-            operator must mend.
+        AddressInUse, PublicAddress, TlsError, TokenizerLoadError, ChatTemplateLoadError, EngineStartError, FlagError:
+            what the operator must mend.
     """
     configure_logging(config.log_level, config.log_format)
     tls = _tls(config)
@@ -201,6 +202,7 @@ async def run(
             await engine.start(console.show_progress)
         finally:
             console.end_progress()
+        _require_fitting_prompts(config, engine.info.max_model_len)
         tokenizer_info = None
         if config.enable_tokenizer_info_endpoint:
             tokenizer_info = describe_tokenizer(checkpoint.path, tokenizer, template, engine.info.eos_token_ids)
@@ -241,6 +243,19 @@ async def run(
     finally:
         await engine.close()
         listeners.close()
+
+
+def _require_fitting_prompts(config: ServerConfig, max_model_len: int) -> None:
+    """Makes sure that the longest prompt leaves room for a token of output, where its length was given.
+
+    Raises:
+        FlagError: it does not.
+    """
+    if config.max_input_tokens is not None and config.max_input_tokens >= max_model_len:
+        raise FlagError(
+            f"max_input_tokens ({config.max_input_tokens}) must be less than the {max_model_len} tokens of the model's "
+            "context."
+        )
 
 
 def _wrong_keys(config: ServerConfig) -> WrongKeys | None:

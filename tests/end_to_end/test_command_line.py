@@ -55,6 +55,18 @@ def test_version_and_help() -> None:
     assert "--token-delay" in run("serve", "--engine", "scripted", "--help").stdout
 
 
+@pytest.mark.parametrize(
+    "flags", [("--max-input-tokens", "32"), ("--max-input-tokens", "40"), ("--max-total-tokens", "99")]
+)
+def test_limits_above_the_context(tmp_path: Path, flags: tuple[str, str]) -> None:
+    """Of the model; what the engine is told to take less of counts too."""
+    model = str(copy_demo(tmp_path, max_position_embeddings=32))
+    assert_one_line_error(run("serve", model, "--port", "0", *flags), flags[1], "32 tokens")
+    if flags[0] == "--max-input-tokens":
+        shorter = ("--max-model-len", flags[1])
+        assert_one_line_error(run("serve", "--port", "0", *flags, *shorter), *flags, f"{flags[1]} tokens")
+
+
 def test_a_taken_port() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
