@@ -1,6 +1,6 @@
 """Answers of `GET /v1/models` and `GET /v1/models/{model}`.
 
-Source: OpenAI API reference, "The model object"; `root` and `max_model_len` are additions that clients read.
+Source: OpenAI API reference, "The model object"; what stands after `owned_by` is what vLLM adds, and clients read.
 """
 
 from __future__ import annotations
@@ -38,5 +38,25 @@ def _model(name: str, status: ServerStatus) -> dict[str, Any]:
         "created": status.started_at,
         "owned_by": "portico",
         "root": status.served.path,
+        "parent": None,
         "max_model_len": status.model.max_model_len,
+        "permission": [_permission(name, status)],
+    }
+
+
+def _permission(name: str, status: ServerStatus) -> dict[str, Any]:
+    """What everybody may do with a model: the same of every one, as in vLLM; its id there is a new one each time."""
+    return {
+        "id": f"modelperm-{name}",
+        "object": "model_permission",
+        "created": status.started_at,
+        "allow_create_engine": False,
+        "allow_sampling": True,
+        "allow_logprobs": True,
+        "allow_search_indices": False,
+        "allow_view": True,
+        "allow_fine_tuning": False,
+        "organization": "*",
+        "group": None,
+        "is_blocking": False,
     }
