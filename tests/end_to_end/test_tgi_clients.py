@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Iterator
+from typing import Any
 
+import httpx
 import pytest
 from huggingface_hub import AsyncInferenceClient, InferenceClient
-from huggingface_hub.errors import GenerationError, OverloadedError, ValidationError
+from huggingface_hub.errors import GenerationError, HfHubHTTPError, OverloadedError, ValidationError
 
 from tests.end_to_end.server import RunningServer, run_server
 
@@ -22,6 +24,7 @@ pytestmark = pytest.mark.xdist_group("demo")
 # The old client uses what its libraries have since replaced.
 _without_warnings = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 PROMPT = "My name is Olivier and I"
+HELLO: Any = [{"role": "user", "content": "Hello!"}]
 
 
 @pytest.fixture
@@ -111,6 +114,36 @@ def test_30_overload_is_told_in_kind() -> None:
             client.text_generation("hi")
         with pytest.raises(OverloadedError):
             list(client.text_generation("hi", stream=True))
+
+
+def test_the_hub_client_chats_without_a_name(demo_server: RunningServer, hub: InferenceClient) -> None:
+    """It then sends `dummy`, which is the served model; other names that nobody has are refused."""
+    asked: Any = {"max_tokens": 8, "temperature": 0.0}
+    whole = hub.chat_completion(HELLO, **asked)
+    assert whole.model != "dummy"
+    by_address = InferenceClient(base_url=demo_server.address, timeout=60)
+    parts = [each.choices[0].delta.content or "" for each in by_address.chat_completion(HELLO, stream=True, **asked)]
+    assert "".join(parts) == whole.choices[0].message.content
+    with pytest.raises(HfHubHTTPError, match="404"):
+        hub.chat_completion(HELLO, model="Dummy", **asked)
+
+
+@_without_warnings
+async def test_the_older_client_chats_without_a_name(demo_server: RunningServer) -> None:
+    """It sends `tgi`."""
+    import text_generation
+
+    messages: Any = [text_generation.types.Message(**HELLO[0])]
+    asked: Any = {"max_tokens": 8, "temperature": 0.0}
+    whole = text_generation.Client(demo_server.address, timeout=60).chat(messages, **asked)
+    assert whole.usage["completion_tokens"] == 8
+    assert whole.model != "tgi"
+    client = text_generation.AsyncClient(demo_server.address, timeout=60)
+    assert (await client.chat(messages, **asked)).choices[0].message == whole.choices[0].message
+    address = f"{demo_server.address}/v1/completions"
+    for model, status in (("tgi", 200), ("dummy", 200), ("TGI", 404)):
+        body = {"model": model, "prompt": PROMPT, "max_tokens": 2}
+        assert httpx.post(address, json=body, timeout=60).status_code == status
 
 
 @_without_warnings

@@ -38,6 +38,9 @@ _COMPLETION_MAX_TOKENS = 16
 _SERVICE_TIER = "default"
 _NAME = re.compile(r"[A-Za-z0-9._:-]{1,128}\Z")
 
+# What TGI's clients (huggingface_hub and text-generation) send by themselves, where no model is named.
+_PLACEHOLDERS = ("", "dummy", "tgi")
+
 _kind_decoder = msgspec.json.Decoder(Kind)
 
 
@@ -148,7 +151,7 @@ def _request(
         request_id=raw.request_id,
         client_id=None,
         timeout=None,
-        model=fields.model or None,
+        model=None if fields.model in _PLACEHOLDERS else fields.model,
         prompts=prompts,
         cache_salt=wire.cache_salt("cache_salt", fields.cache_salt),
         truncate=decode_truncation(fields),

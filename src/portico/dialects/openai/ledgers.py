@@ -7,7 +7,7 @@ from portico.core.ledger import Entry, Ledger, honoured, neutral, refused
 _NO_FUNCTIONS = "use `tools` and `tool_choice`."
 
 _SHARED: tuple[Entry, ...] = (
-    honoured("model", "may be absent: the served model"),
+    honoured("model", "may be absent, or what TGI's clients send by themselves, `tgi` and `dummy`: the served model"),
     honoured("n", "up to the server's limit"),
     honoured("temperature", "0 to 2; 0 is greedy; absent: what the checkpoint's generation_config.json says, else 1"),
     honoured("top_p", "greater than 0, up to 1; absent: the checkpoint's, else 1"),
