@@ -115,7 +115,7 @@ def test_a_request_of_which_nothing_comes() -> None:
 def test_times_that_make_no_sense_are_refused() -> None:
     for value in ("-1", "nan", "inf"):
         with (
-            pytest.raises(RuntimeError, match=r"queue_timeout is a number of seconds"),
+            pytest.raises(RuntimeError, match=r"--queue-timeout is a number of seconds"),
             run_server("--engine", "scripted", f"--queue-timeout={value}"),
         ):
             pass
