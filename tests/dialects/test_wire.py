@@ -132,3 +132,9 @@ def test_integers_have_an_end(body: bytes, name: str, sentence: str) -> None:
     assert refusal.value.name == name
     assert sentence in str(refusal.value)
     assert isinstance(wire.read_object(body), dict)
+
+
+@pytest.mark.parametrize("size", [0, 1, 4096, 4097, 10_000])
+def test_lists_that_are_encoded_in_slices_say_the_same(size: int) -> None:
+    values = [{"id": each, "text": "é]"} for each in range(size)]
+    assert wire.encode_json({"a": wire.encode_list(iter(values))}) == wire.encode_json({"a": values})

@@ -14,6 +14,9 @@ from portico.service.preparation import Preparation
 from portico.service.quota import Quotas
 from portico.text.tokenizer import Tokenizer
 
+# More token ids are written out in a thread.
+_THREAD_TOKENS = 8192
+
 
 class ConversionService:
     """Shows what the model reads. It needs the tokenizer only, so it answers however busy the engine is."""
@@ -56,6 +59,11 @@ class ConversionService:
         """
         self._served.require(request.model)
         self._quotas.count(tenant)
+        if len(request.token_ids) > _THREAD_TOKENS:
+            return await asyncio.to_thread(self._decode, request)
+        return self._decode(request)
+
+    def _decode(self, request: DetokenizeRequest) -> str:
         vocab_size = self._engine.info.vocab_size
         for token_id in request.token_ids:
             if token_id >= vocab_size:

@@ -32,6 +32,9 @@ from portico.text.answer_format import PLAIN, AnswerFormat
 from portico.text.detokenizer import Detokenizer
 from portico.text.tokenizer import Tokenizer
 
+# Tokens of prompts and alternatives to them that are described in a thread if there are so many.
+_MANY_DESCRIBED = 2048
+
 
 class GenerationService:
     """Answers requests with one model."""
@@ -101,6 +104,9 @@ class GenerationService:
                     yield [Started(self._served.name, counts, started_at - received_at)]
                     clocks.resume()
                     async for position, token_events in steps:
+                        if answer.has_much_to_describe:
+                            clocks.pause()
+                            await answer.describe_in_thread(position, token_events)
                         events = answer.feed(position, token_events)
                         usage.num_output_tokens = answer.num_output_tokens
                         if events:
@@ -173,6 +179,11 @@ class _Answer:
         self._tokenizer = tokenizer
         self._num_choices = request.output.num_choices
         self._shows_prompt = request.output.prompt_details
+        # What was made of prompts in a thread, until it is told.
+        self._described: dict[int, tuple[Token, ...]] = {}
+        self.has_much_to_describe = (self._shows_prompt or request.output.prompt_logprobs is not None) and (
+            sum(len(job.token_ids) for job in jobs) * (1 + (request.output.prompt_logprobs or 0)) >= _MANY_DESCRIBED
+        )
         self._choices = [
             ChoiceText(request, tokenizer, jobs[index // self._num_choices], index, answer_format)
             for index in range(request.num_choices)
@@ -180,6 +191,12 @@ class _Answer:
         # What the engine has told of each prompt, and when, for choices that end before it tells more.
         self._prefilled = [Timings(0.0, 0.0, 0.0)] * len(jobs)
         self._prefilled_at = [started_at] * len(jobs)
+
+    async def describe_in_thread(self, position: int, token_events: Sequence[TokenEvent]) -> None:
+        """Makes what `feed` will tell of the prompt at `position`, if the events say that it was evaluated."""
+        for event in token_events:
+            if isinstance(event, PromptPrefilled):
+                self._described[position] = await asyncio.to_thread(self._describe_prompt, position, event)
 
     def feed(self, position: int, token_events: Sequence[TokenEvent]) -> list[Event]:
         """What engine events of the prompt at `position` mean."""
@@ -236,7 +253,10 @@ class _Answer:
     def _note_prefilled(self, position: int, event: PromptPrefilled) -> Prefilled:
         self._prefilled[position] = Timings(event.queue_seconds, event.prefill_seconds, 0.0)
         self._prefilled_at[position] = time.perf_counter()
-        return Prefilled(position, event.num_cached_tokens, self._describe_prompt(position, event))
+        tokens = self._described.pop(position, None)
+        if tokens is None:
+            tokens = self._describe_prompt(position, event)
+        return Prefilled(position, event.num_cached_tokens, tokens)
 
     def _describe_prompt(self, position: int, event: PromptPrefilled) -> tuple[Token, ...]:
         if not event.logprobs and not self._shows_prompt:

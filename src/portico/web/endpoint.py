@@ -34,6 +34,7 @@ from portico.core.observer import Observer, RequestRecord
 from portico.core.request import DetokenizeRequest, GenerationRequest, TokenizeRequest
 from portico.core.tenant import Tenant
 from portico.core.tokens import Tokenized
+from portico.web import large_replies
 from portico.web.body import ClientLeft, read_body, wait_until_client_leaves
 from portico.web.guard import Access, Guard, client_address
 from portico.web.identity import Identity, identify
@@ -164,7 +165,11 @@ class Endpoint:
                 await sender.reply(describe(raw, self._context.get_status()))
             case Tokenize(decode):
                 tokenizing = decode(raw)
-                await sender.reply(tokenizing.reply(await self._context.converter.tokenize(tokenizing.request, tenant)))
+                tokenized = await self._context.converter.tokenize(tokenizing.request, tenant)
+                reply = await large_replies.write(partial(tokenizing.reply, tokenized), len(tokenized.tokens))
+                # It can be larger than the answer, which may take its client long to read.
+                del tokenized
+                await sender.reply(reply)
             case Detokenize(decode):
                 detokenizing = decode(raw)
                 text = await self._context.converter.detokenize(detokenizing.request, tenant)
@@ -198,7 +203,9 @@ class Endpoint:
         async for batch in batches:
             record.observe(batch, self._context.observer)
             events.extend(batch)
-        await sender.reply(exchange.reply(fold(events)))
+        num_entries = large_replies.count_entries(exchange.request.output, record)
+        reply = await large_replies.write(lambda: exchange.reply(fold(events)), num_entries)
+        await sender.reply(reply)
 
     async def _stream(
         self,
@@ -213,11 +220,15 @@ class Endpoint:
         """
         encoder = exchange.encoder()
         observer = self._context.observer
+        describes_prompts = large_replies.describes_prompts(exchange.request.output)
         try:
             async with _keeping_alive(sender, encoder):
                 async for batch in batches:
                     record.observe(batch, observer)
-                    if not sender.status:
+                    if describes_prompts and large_replies.is_large(batch):
+                        part = await asyncio.to_thread(encoder.feed, batch)
+                        await (sender.write(part) if sender.status else _begin_stream(sender, encoder, part))
+                    elif not sender.status:
                         await _begin_stream(sender, encoder, encoder.feed(batch))
                     elif len(batch) > MAX_EVENTS:
                         # They have piled up behind a slow reader, who is not given more at once than it can take.

@@ -19,6 +19,7 @@ from portico.core.events import Event, fold
 from portico.core.observer import RequestRecord
 from portico.core.rpc import Converse, DescribeEach, MessageEncoder, Procedure, RpcDialect, RpcRefusal, Watch
 from portico.core.tenant import Tenant
+from portico.web import large_replies
 from portico.web.endpoint import Context, new_record
 from portico.web.guard import Access
 from portico.web.identity import Identity, identify
@@ -93,7 +94,8 @@ class Caller:
             async for batch in batches:
                 record.observe(batch, self._context.observer)
                 events.extend(batch)
-        return exchange.reply(fold(events)).body
+        num_entries = large_replies.count_entries(exchange.request.output, record)
+        return (await large_replies.write(lambda: exchange.reply(fold(events)), num_entries)).body
 
     async def _converse(self, bodies: AsyncIterator[bytes], call: Any) -> None:
         """Many messages for many: each one that comes is worked on at once, and answers interleave.

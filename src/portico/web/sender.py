@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from starlette.types import Scope, Send
 
 from portico.core.dialect import Reply
 from portico.web.connection import BODY_WRITER, BodyWriter
 
+# Bytes that are written at once at most: they are copied, and perhaps encrypted, while everybody waits.
+_MAX_PIECE = 256 * 1024
 _NO_BUFFERING = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 
 
@@ -33,7 +35,12 @@ class Sender:
         """Sends a whole response."""
         headers = {"content-length": str(len(reply.body)), **reply.headers}
         await self._start(reply.status, reply.media_type if reply.body else "", headers)
-        await self._send({"type": "http.response.body", "body": reply.body if self._has_body else b""})
+        body = reply.body if self._has_body else b""
+        if len(body) > _MAX_PIECE:
+            for piece in _cut(body):
+                await self._send({"type": "http.response.body", "body": piece, "more_body": True})
+            body = b""
+        await self._send({"type": "http.response.body", "body": body})
 
     async def start_stream(self, media_type: str, headers: Mapping[str, str]) -> None:
         """Sends the head of a response whose body comes in parts; proxies are told not to hold it back."""
@@ -42,11 +49,15 @@ class Sender:
             self._writer = None
 
     async def write(self, part: bytes) -> None:
-        """Sends a part of the body; waits while the client reads slowly.
+        """Sends a part of the body, a large one piece by piece; waits while the client reads slowly.
 
         Raises:
             ClientLeft: the connection was lost meanwhile.
         """
+        if len(part) > _MAX_PIECE:
+            for piece in _cut(part):
+                await self.write(piece)
+            return
         if self.write_at_once(part):
             return
         if self._writer is not None:
@@ -88,3 +99,7 @@ class Sender:
         named.update(self._names)
         encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in named.items()]
         await self._send({"type": "http.response.start", "status": status, "headers": encoded})
+
+
+def _cut(body: bytes) -> Iterator[bytes]:
+    return (body[start : start + _MAX_PIECE] for start in range(0, len(body), _MAX_PIECE))

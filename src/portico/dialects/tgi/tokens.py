@@ -6,7 +6,6 @@ Source: TGI's router, `tokenize` and `get_chat_tokenize`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from portico.core.dialect import RawRequest, Reply
 from portico.core.errors import InvalidParameter
@@ -29,9 +28,9 @@ class TokenizeExchange:
 
     def reply(self, tokenized: Tokenized) -> Reply:
         """The tokens; those that the tokenizer has added by itself have no place."""
-        tokens: list[dict[str, Any]] = [
+        tokens = wire.encode_list(
             {"id": token.id, "text": token.text, "start": token.start, "stop": token.end} for token in tokenized.tokens
-        ]
+        )
         if not self.is_chat:
             return Reply(200, wire.encode_json(tokens))
         return Reply(200, wire.encode_json({"tokenize_response": tokens, "templated_text": tokenized.text}))
