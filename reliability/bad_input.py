@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
-from reliability import sequences
+from reliability import large_answers, sequences
 from reliability.access import ALICE, write_keys
 from reliability.check import Check, Result, Settings
 from reliability.client import encode_request, exchange
@@ -137,7 +137,8 @@ async def _check_prompts(settings: Settings) -> Result:
         attacks = choose(prompts.attacks(_SURFACES, address), _PROMPTS, settings, 30)
         result = await attack_all(server, attacks, settings, 256 << 20)
     problems = ["an address in a request was asked"] if connections else []
-    return result.joined([Result.judge(f"{len(connections)} connections to the canary", problems)])
+    large = await large_answers.check(settings)
+    return result.joined([Result.judge(f"{len(connections)} connections to the canary", problems), large])
 
 
 async def _check_repeats(settings: Settings) -> Result:
@@ -232,7 +233,7 @@ CHECKS = (
         "X9",
         "Bad input",
         "media, addresses and prompts that cost more than they say",
-        f"{_ORACLE}; nothing fetched",
+        f"{_ORACLE}; nothing fetched; the same of requests for large answers, which are given",
         _check_prompts,
         is_quick=True,
         uses_model=True,
