@@ -144,7 +144,8 @@ class KernelRunner:
     @torch.inference_mode()
     def logits(self, hidden: Tensor, rows: list[int]) -> Tensor:
         """See `ModelRunner`."""
-        return self._evaluate_head(hidden[rows])
+        # Most steps need all rows as they are.
+        return self._evaluate_head(hidden if rows == list(range(len(hidden))) else hidden[rows])
 
     def _forward(self, parts: list[tuple[Sequence, int, list[int]]]) -> Tensor:
         """Evaluates tokens of sequences, which begin at a place; [rows, hidden]."""
