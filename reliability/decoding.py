@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from portico.bench.random_checkpoint import make_checkpoint
@@ -18,7 +18,7 @@ from reliability.traffic import in_ms, median, prompts, send
 
 # Large enough that arithmetic is what takes time, and small enough to be made in a second.
 _SHAPE = ModelShape("joiner", 512, 8, 8, 4, 1408, 8192, True, max_position=8192)
-_NUM_DECODERS, _PREFILL_LEN = 7, 4096
+_NUM_DECODERS, _PREFILL_LEN, _NUM_JOINS = 7, 4096, 3
 
 
 async def _decode(server: Server, prompt: str, num_tokens: int) -> list[float]:
@@ -29,6 +29,30 @@ async def _decode(server: Server, prompt: str, num_tokens: int) -> list[float]:
     return outcome.answer.gaps
 
 
+@dataclass(frozen=True)
+class _Join:
+    """What the streams noticed of a prompt that joined them."""
+
+    longest_gap: float
+    median_gap: float
+    prompt_seconds: float
+
+    @property
+    def ratio(self) -> float:
+        return self.longest_gap / self.median_gap
+
+
+async def _join(server: Server, words: list[str], seed: int) -> _Join:
+    decoders = [asyncio.create_task(_decode(server, words[each], 160)) for each in range(_NUM_DECODERS)]
+    await asyncio.sleep(1.0)
+    long = "".join(words[(7 * place + seed) % len(words)] for place in range(_PREFILL_LEN))
+    spoken = Spoken(COMPLETION, long, 1, is_streamed=True, extra=(("model", "joiner"),))
+    joiner = await send(server, spoken, timeout=300.0)
+    assert joiner.answer.status == 200, joiner.answer.text
+    gaps = [gap for each in await asyncio.gather(*decoders) for gap in each]
+    return _Join(max(gaps), median(gaps), joiner.answer.first_part_seconds)
+
+
 async def _check_joining_prompt(settings: Settings) -> Result:
     path = settings.directory / "joiner"
     path.mkdir(exist_ok=True)
@@ -36,22 +60,18 @@ async def _check_joining_prompt(settings: Settings) -> Result:
     words = [word(each) for each in word_ids(_SHAPE.vocab_size)]
     flags = (str(path), "--served-model-name", "joiner", "--max-num-seqs", "8")
     async with run_server(settings, *flags, engine="native") as server:
-        decoders = [asyncio.create_task(_decode(server, words[each], 160)) for each in range(_NUM_DECODERS)]
-        await asyncio.sleep(1.0)
-        long = "".join(words[(7 * place) % len(words)] for place in range(_PREFILL_LEN))
-        joiner = await send(
-            server,
-            Spoken(COMPLETION, long, 1, is_streamed=True, extra=(("model", "joiner"),)),
-            timeout=300.0,
+        # The longest of a thousand gaps may be one of the machine's.
+        joins = sorted([await _join(server, words, seed) for seed in range(_NUM_JOINS)], key=lambda each: each.ratio)
+    middle = joins[_NUM_JOINS // 2]
+    problems = []
+    if middle.ratio > 4.0 * settings.slack:
+        problems.append(
+            f"the longest gap between tokens, {in_ms(middle.longest_gap)}, is {middle.ratio:.0f} times the median"
         )
-        gaps = [gap for each in await asyncio.gather(*decoders) for gap in each]
-    ratio = max(gaps) / median(gaps)
-    problems = [] if joiner.answer.status == 200 else [f"the long prompt had status {joiner.answer.status}"]
-    if ratio > 4.0 * settings.slack:
-        problems.append(f"the longest gap between tokens, {in_ms(max(gaps))}, is {ratio:.0f} times the median")
     return Result.judge(
-        f"{_PREFILL_LEN} tokens join {_NUM_DECODERS} streams: longest gap {in_ms(max(gaps))}, median "
-        f"{in_ms(median(gaps))}, the prompt itself {joiner.answer.first_part_seconds:.1f} s",
+        f"{_PREFILL_LEN} tokens join {_NUM_DECODERS} streams: longest gap {in_ms(middle.longest_gap)}, median "
+        f"{in_ms(middle.median_gap)}, the prompt itself {middle.prompt_seconds:.1f} s; the middle of {_NUM_JOINS}, "
+        f"whose gaps are {joins[0].ratio:.1f} to {joins[-1].ratio:.1f} times the median",
         problems,
     )
 
@@ -91,7 +111,8 @@ CHECKS = (
         "L6",
         "Load",
         "A long prompt joins",
-        "a prompt of 4,096 tokens joins 7 streams: their longest gap between tokens is at most 4 times the median",
+        "a prompt of 4,096 tokens joins 7 streams: their longest gap between tokens is at most 4 times the median "
+        "in the middle one of three runs",
         _check_joining_prompt,
         uses_model=True,
     ),

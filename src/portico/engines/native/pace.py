@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 _FIRST_TOKENS = 64
-_MIN_TOKENS = 16
-_GRANULE = 16
-# Weight of the newest step; the first ones of a process are slower than all later ones.
-_NEWEST = 0.1
+_MIN_TOKENS = 8
+_GRANULE = 8
+# Weight of the newest step: of one that was faster, since the first ones of a process are slower than all later ones, and
+# of one that was slower, which may be so because others took a core for a while, and counts as twice as slow at most.
+_FASTER, _SLOWER, _MOST_SLOWER = 0.1, 0.02, 2.0
 # How far one piece of a prompt moves the size of the next.
 _MOST_SHRINKING, _MOST_GROWING = 0.25, 2.0
 # Seconds that prompts may take of a step while other sequences wait for their next tokens, and how many of their own
@@ -91,9 +92,10 @@ class _StepTimes:
 
     def note(self, num_tokens: int, seconds: float) -> None:
         tokens, mean = self._means.get(num_tokens.bit_length(), (num_tokens, seconds))
+        weight = _FASTER if seconds < mean else _SLOWER
         self._means[num_tokens.bit_length()] = (
-            tokens + _NEWEST * (num_tokens - tokens),
-            mean + _NEWEST * (seconds - mean),
+            tokens + weight * (num_tokens - tokens),
+            mean + weight * (min(seconds, _MOST_SLOWER * mean) - mean),
         )
 
     def at(self, num_tokens: int) -> float | None:
