@@ -5,8 +5,8 @@ from __future__ import annotations
 _FIRST_TOKENS = 64
 _MIN_TOKENS = 8
 _GRANULE = 8
-# Weight of the newest step: of one that was faster, since the first ones of a process are slower than all later ones, and
-# of one that was slower, which may be so because others took a core for a while, and counts as twice as slow at most.
+# Weight of the newest step: of one that was faster, since the first ones of a process are slower than all later ones;
+# and of one that was slower, which may be because others took a core for a while. It counts as twice as slow at most.
 _FASTER, _SLOWER, _MOST_SLOWER = 0.1, 0.02, 2.0
 # How far one piece of a prompt moves the size of the next.
 _MOST_SHRINKING, _MOST_GROWING = 0.25, 2.0
