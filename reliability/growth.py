@@ -15,7 +15,7 @@ from reliability.spoken import MODEL
 
 # Four times the input is measured, as less than twice the noise is left then; twice may cost 2.3 times as much.
 _FACTOR, _MAX_RATIO = 4, 2.3**2
-_NUM_TRIALS, _NUM_ROUNDS = 3, 3
+_NUM_TRIALS, _NUM_ROUNDS = 3, 8
 # A context that nothing here fills.
 _FLAGS = ("--max-model-len", "4000000", "--max-waiting", "2000")
 # The demo model's own takes no tools.
