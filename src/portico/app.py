@@ -58,8 +58,7 @@ from portico.web.intake import ConnectionLimits
 from portico.web.page import Page
 from portico.web.server import bind, serve, serving
 from portico.web.shutdown import Drain, DrainingStopper
-from portico.web.tls import Tls, TlsFiles
-from portico.web.tls import TlsError as TlsError
+from portico.web.tls import Tls, TlsError, TlsFiles
 from portico.web.wrong_keys import WrongKeys
 
 EngineConfig = NativeConfig | ScriptedConfig
@@ -194,8 +193,7 @@ async def run(
     answer_format = AnswerFormat.choose(config.tool_call_parser, config.reasoning_parser, template)
     _tell_format(answer_format, template)
     defaults = read_sampling_defaults(checkpoint.path) if config.generation_config == "auto" else NO_ADVICE
-    if config.max_total_tokens is not None:
-        engine_config = replace(engine_config, max_model_len=config.max_total_tokens)
+    engine_config = _with_context(engine_config, config.max_total_tokens)
     engine = build_engine(engine_config, checkpoint.path, tokenizer)
     try:
         try:
@@ -243,6 +241,22 @@ async def run(
     finally:
         await engine.close()
         listeners.close()
+
+
+def _with_context(engine_config: EngineConfig, max_total_tokens: int | None) -> EngineConfig:
+    """The engine's settings with the server's length of the context, where it was given.
+
+    Raises:
+        FlagError: the engine's settings have another one.
+    """
+    if max_total_tokens is None:
+        return engine_config
+    given = engine_config.max_model_len
+    if given not in (max_total_tokens, type(engine_config)().max_model_len):
+        raise FlagError(
+            f"max_model_len ({given}) and max_total_tokens ({max_total_tokens}) are two names of one limit: give one."
+        )
+    return replace(engine_config, max_model_len=max_total_tokens)
 
 
 def _require_fitting_prompts(config: ServerConfig, max_model_len: int) -> None:

@@ -29,6 +29,7 @@ from portico.keys import KeyConfigError, Keys
 from portico.text.chat_template import ChatTemplateLoadError
 from portico.text.tokenizer import TokenizerLoadError
 from portico.web.server import AddressInUse
+from portico.web.tls import TlsError
 
 _KEY_VARIABLE = "PORTICO_API_KEY"
 ENGINE_CONFIGS: dict[str, type[Any]] = {"native": NativeConfig, "scripted": ScriptedConfig}
@@ -49,7 +50,7 @@ _OPERATOR_ERRORS = (
     KeyConfigError,
     app.MindieConfigError,
     app.PublicAddress,
-    app.TlsError,
+    TlsError,
     ProbeFailed,
     ServerStartFailed,
     TokenizerLoadError,

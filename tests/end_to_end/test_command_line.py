@@ -67,6 +67,11 @@ def test_limits_above_the_context(tmp_path: Path, flags: tuple[str, str]) -> Non
         assert_one_line_error(run("serve", "--port", "0", *flags, *shorter), *flags, f"{flags[1]} tokens")
 
 
+def test_one_limit_with_two_lengths() -> None:
+    given = ("--max-model-len", "100", "--max-total-tokens", "200")
+    assert_one_line_error(run("serve", "--port", "0", *given), *given)
+
+
 def test_a_taken_port() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
