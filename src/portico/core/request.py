@@ -216,6 +216,11 @@ class OutputOptions:
     skip_special_tokens: bool
     markup: Markup = AS_TEXT
 
+    @property
+    def describes_prompts(self) -> bool:
+        """Whether the events may have something to say about each token of the prompts."""
+        return self.prompt_details or self.prompt_logprobs is not None
+
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:

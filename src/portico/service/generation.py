@@ -181,7 +181,7 @@ class _Answer:
         self._shows_prompt = request.output.prompt_details
         # What was made of prompts in a thread, until it is told.
         self._described: dict[int, tuple[Token, ...]] = {}
-        self.has_much_to_describe = (self._shows_prompt or request.output.prompt_logprobs is not None) and (
+        self.has_much_to_describe = request.output.describes_prompts and (
             sum(len(job.token_ids) for job in jobs) * (1 + (request.output.prompt_logprobs or 0)) >= _MANY_DESCRIBED
         )
         self._choices = [

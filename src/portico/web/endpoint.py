@@ -220,7 +220,7 @@ class Endpoint:
         """
         encoder = exchange.encoder()
         observer = self._context.observer
-        describes_prompts = large_replies.describes_prompts(exchange.request.output)
+        describes_prompts = exchange.request.output.describes_prompts
         try:
             async with _keeping_alive(sender, encoder):
                 async for batch in batches:

@@ -31,17 +31,12 @@ def is_large(batch: Sequence[Event]) -> bool:
     return _count_described(batch) >= _MANY
 
 
-def describes_prompts(output: OutputOptions) -> bool:
-    """Whether the answer may have something to say about each token of its prompts."""
-    return output.prompt_details or output.prompt_logprobs is not None
-
-
 def count_entries(output: OutputOptions, record: RequestRecord) -> int:
     """How many tokens and alternatives to tokens a whole answer has to write at most."""
     num_entries = record.num_output_tokens
     if output.token_details:
         num_entries *= 1 + (output.logprobs or 0)
-    if describes_prompts(output):
+    if output.describes_prompts:
         # Every choice may repeat what is known of the prompt.
         num_entries += record.num_prompt_tokens * (1 + (output.prompt_logprobs or 0)) * output.num_choices
     return num_entries

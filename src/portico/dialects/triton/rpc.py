@@ -63,7 +63,7 @@ def _procedures(decoder: Decoder, messages: Messages) -> Iterator[Procedure]:
     for method, answer in _ANSWERS.items():
         describe = Describe(
             _describe(messages, f"{method}Request", f"{method}Response", answer),
-            adds_up_tenants=answer is _model_statistics,
+            adds_up_tenants=method == "ModelStatistics",
         )
         yield Procedure(INFERENCE_SERVICE, method, describe, is_open=method in ("ServerLive", "ServerReady"))
     for method, describe_method in _WITHOUT_MESSAGES.items():

@@ -41,7 +41,7 @@ class PrefillPace:
         if num_sequences:
             self._num_sequences = num_sequences
         if not num_tokens or not num_sequences:
-            # Tokens of prompts tell too what one more sequence adds.
+            # As many tokens of a prompt take as long as those of so many sequences.
             self._step_times.note(num_tokens + num_sequences, seconds)
         if not num_tokens:
             if self._allowed_seconds < before:
