@@ -81,7 +81,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-@pytest.fixture(params=["avx512", "avx512-chunks", "avx2-chunks", "torch-chunks"])
+@pytest.fixture(params=["amx", "amx-chunks", "avx512", "avx512-chunks", "avx2-chunks", "torch-chunks"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Settings: what computes, and the prompt at once or in chunks."""
     name, _, chunks = request.param.partition("-")

@@ -7,7 +7,6 @@ batch, the chunks of a prompt, or whether a token was in a prompt or generated (
 from __future__ import annotations
 
 import ctypes
-import mmap
 import weakref
 from collections.abc import Callable
 
@@ -22,6 +21,7 @@ from portico.engines.native.attention import alibi_slopes
 from portico.engines.native.decoder import DecoderConfig, DecoderWeights, query_scales
 from portico.engines.native.drawing import Drawing
 from portico.engines.native.kernels.drawing import KernelDrawing
+from portico.engines.native.kernels.memory import PanelMemory, zero_pages
 from portico.engines.native.kernels.packing import PackedMatrix
 from portico.engines.native.kernels.structures import INT8, Batch, Layer, Matrix, Model
 from portico.engines.native.quantization import is_quantized
@@ -80,6 +80,7 @@ class KernelRunner:
         floats = library.portico_block_floats(block_size, config.num_kv_heads, config.head_dim)
         # Zero pages of the system take no memory until they are written.
         self._caches = [_pages(num_blocks, floats) for _ in range(config.num_layers)]
+        self._memory = PanelMemory()
         # What the structures point to must live as long as they do.
         self._owned: list[PackedMatrix | Tensor] = []
         layers = (Layer * config.num_layers)()
@@ -218,18 +219,13 @@ class KernelRunner:
     def _matrix(
         self, weight: Tensor, dtype: torch.dtype, bias: Tensor | None = None, *, is_paired: bool = False
     ) -> ctypes.Structure:
-        packed = PackedMatrix(self._library, weight, dtype, bias, is_paired=is_paired)
+        packed = PackedMatrix(self._library, weight, dtype, bias, is_paired=is_paired, memory=self._memory)
         self._owned.append(packed)
         return packed.structure
 
 
 def _pages(num_blocks: int, floats: int) -> npt.NDArray[np.float32]:
-    """Zeros [blocks, floats] that the system gives memory for as they are written, by small pages.
-
-    Large ones, which numpy would ask for, may take milliseconds each to be found, for all layers in the same step.
+    """Zeros [blocks, floats]: of small pages, as large ones may take milliseconds each to be found, for all layers in
+    the same step.
     """
-    try:
-        memory = mmap.mmap(-1, 4 * num_blocks * floats, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    except (OSError, OverflowError) as error:
-        raise MemoryError(f"a KV cache of {num_blocks} blocks cannot be had: {error}") from error
-    return np.frombuffer(memory, np.float32).reshape(num_blocks, floats)
+    return np.frombuffer(zero_pages(4 * num_blocks * floats), np.float32).reshape(num_blocks, floats)

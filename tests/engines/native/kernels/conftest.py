@@ -9,7 +9,7 @@ import pytest
 from portico.engines.native.kernels.library import load
 
 
-@pytest.fixture(params=["avx512", "avx2"])
+@pytest.fixture(params=["amx", "avx512", "avx2"])
 def library(request: pytest.FixtureRequest) -> ctypes.CDLL:
     found = load(request.param)
     if found is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from pathlib import Path
 
 import pytest
@@ -34,3 +35,26 @@ def test_kernels_from_other_sources_are_not_used(
     monkeypatch.setattr(library, "_INTERFACE", -1)
     assert library.load.__wrapped__() is None
     assert "compiled from other sources" in caplog.text
+
+
+def test_kernels_that_the_system_refuses_give_way_to_others(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Tile registers are the system's to give, and a sandbox may not."""
+    best = library.load()
+    if best is None:
+        pytest.skip("no kernels on this machine")
+    found = []
+
+    class Refused(ctypes.CDLL):
+        def __init__(self, name: str) -> None:
+            super().__init__(name)
+            found.append(name)
+            if len(found) == 1:
+                self.portico_is_usable = lambda: 0
+
+    monkeypatch.setattr(ctypes, "CDLL", Refused)
+    other = library.load.__wrapped__()
+    assert "does not let this process use" in caplog.text
+    assert found[0] == best._name
+    assert other is None or other._name == found[-1] != best._name

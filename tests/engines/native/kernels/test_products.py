@@ -8,13 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from portico.engines.native.kernels.library import load
 from portico.engines.native.kernels.packing import PackedMatrix
 from portico.engines.native.kernels.structures import Model
 from portico.engines.native.quantization import FOUR_BITS, dequantized, empty_matrix, fill, quantized, values_and_scales
 
 FORMATS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "int8": torch.int8}
 # [out, in], none of the last ones a multiple of anything that matters.
-SHAPES = [(64, 32), (256, 896), (1, 4), (130, 67), (97, 13)]
+SHAPES = [(64, 32), (256, 896), (1, 4), (130, 67), (97, 13), (100, 64)]
 
 
 class Product:
@@ -83,14 +84,31 @@ def test_products_of_four_bits_are_those_of_exact_arithmetic(library: ctypes.CDL
 
 
 @pytest.mark.parametrize("num_threads", [1, 3])
+@pytest.mark.parametrize("num_inputs", [67, 128])
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_row_has_the_same_bits_whatever_is_beside_it(library: ctypes.CDLL, name: str, num_threads: int) -> None:
-    x = random_numbers(120, 67)
-    product = Product(library, PackedMatrix(library, random_numbers(130, 67), FORMATS[name]), num_threads)
+def test_a_row_has_the_same_bits_whatever_is_beside_it(
+    library: ctypes.CDLL, name: str, num_inputs: int, num_threads: int
+) -> None:
+    x = random_numbers(120, num_inputs)
+    product = Product(library, PackedMatrix(library, random_numbers(130, num_inputs), FORMATS[name]), num_threads)
     alone = torch.cat([product(row.unsqueeze(0)) for row in x])
-    for num_rows in (2, 3, 5, 7, 8, 13, 32, 97, 120):
+    for num_rows in (2, 3, 5, 7, 8, 13, 16, 17, 32, 33, 97, 120):
         assert torch.equal(product(x[-num_rows:]), alone[-num_rows:])
     product.close()
+
+
+@pytest.mark.parametrize("shape", [(3, 64), (256, 896), (200, 26_240)])
+def test_kernels_of_bytes_have_the_same_bits(library: ctypes.CDLL, shape: tuple[int, int]) -> None:
+    """Integers are added exactly. So many rows are several blocks, those of long sums smaller ones."""
+    others = load("avx2")
+    assert others is not None
+    weight, x = random_numbers(*shape), random_numbers(300, shape[1], seed=1)
+    found = []
+    for each in (library, others):
+        product = Product(each, PackedMatrix(each, weight, torch.int8), 2)
+        found.append(product(x))
+        product.close()
+    assert torch.equal(*found)
 
 
 def test_the_largest_bytes_are_not_clipped(library: ctypes.CDLL) -> None:

@@ -94,12 +94,22 @@ public:
         own_.resize(num_threads);
         drawings_.resize(num_threads);
         for (int i = 0; i < kPhases; ++i) phases_.emplace_back(num_threads);
+        streams_.resize(num_threads);
+        for (int thread = 0; thread < num_threads; ++thread) {
+            for (int64_t i = 0; i < model_.num_layers; ++i) {
+                const Layer& layer = model_.layers[i];
+                for (const Matrix* each : {&layer.qkv, &layer.attention_out, &layer.gate_up, &layer.down})
+                    add_part(*each, thread);
+            }
+            add_part(model_.head, thread);
+        }
     }
 
     // These return whether there was memory enough; without it, what they were to write is undefined.
     bool forward(const Batch& batch) {
         plan(batch);
         threads_.run([&](int thread) {
+            const TileRegisters registers;
             for (int64_t i = 0; i < model_.num_layers; ++i) run_layer(batch, i, thread);
             const int64_t size = model_.hidden_size;
             for (int64_t row = thread; row < batch.num_rows; row += threads_.count()) {
@@ -116,8 +126,10 @@ public:
         num_rows_ = num_rows;
         set(0, model_.head);
         threads_.run([&](int thread) {
+            const TileRegisters registers;
             const Rows rows = prepared(hidden, model_.hidden_size, nullptr, model_.head, thread);
-            multiply<Use::kStore>(rows, model_.head, nullptr, phases_[0], logits, model_.head.num_outputs, thread);
+            multiply<Use::kStore>(rows, model_.head, nullptr, kMatrices * model_.num_layers, phases_[0], logits,
+                                  model_.head.num_outputs, thread);
         });
         return had_memory();
     }
@@ -161,6 +173,8 @@ private:
 
     bool had_memory() { return !lacks_memory_.exchange(false, std::memory_order_relaxed); }
 
+    static constexpr int64_t kMatrices = 4;
+
     // So few rows are prepared by every thread for itself: that takes less time than waiting for one that does it.
     static constexpr int64_t kFewRows = 2;
 
@@ -189,7 +203,7 @@ private:
 
     void reserve(int64_t num_rows, int64_t size) {
         row_bytes_ = round_up(size, 64) * sizeof(float);
-        prepared_ = grown(prepared_buffer_, num_rows * row_bytes_);
+        prepared_ = grown(prepared_buffer_, round_up(num_rows, kRegisterRows) * row_bytes_);
         scales_ = grown(scales_buffer_, num_rows);
         for (auto& own : own_) {
             own.data = grown(own.buffer, kFewRows * row_bytes_);
@@ -198,8 +212,13 @@ private:
     }
 
     void set(int phase, const Matrix& matrix) {
-        const int64_t num_blocks = (num_rows_ + kBlockRows - 1) / kBlockRows;
+        const int64_t num_blocks = blocks_of(matrix);
         phases_[phase].reset(matrix.num_panels() * num_blocks, num_blocks);
+    }
+
+    int64_t blocks_of(const Matrix& matrix) const {
+        const int64_t size = block_rows(matrix, num_rows_);
+        return (num_rows_ + size - 1) / size;
     }
 
     // The phases up to the end of attention; the layers are alike.
@@ -214,8 +233,9 @@ private:
         const Matrix& later = index + 1 < model_.num_layers ? model_.layers[index + 1].qkv : model_.head;
         const int64_t hidden = model_.hidden_size, width = model_.num_heads * model_.head_dim;
         const int64_t qkv_width = layer.qkv.num_outputs;
+        const int64_t part = kMatrices * index;
         Rows rows = prepared(batch.hidden, hidden, layer.attention_norm, layer.qkv, thread);
-        multiply<Use::kStore>(rows, layer.qkv, &layer.attention_out, phases_[kQkv], qkv_, qkv_width, thread);
+        multiply<Use::kStore>(rows, layer.qkv, &layer.attention_out, part, phases_[kQkv], qkv_, qkv_width, thread);
         threads_.meet();
         if (!is_single_) {
             place_share(batch, layer, thread);
@@ -236,14 +256,14 @@ private:
         }
         threads_.meet();
         rows = prepared(attended_, width, nullptr, layer.attention_out, thread);
-        multiply<Use::kAdd>(rows, layer.attention_out, &layer.gate_up, phases_[kOut], batch.hidden, hidden, thread);
+        multiply<Use::kAdd>(rows, layer.attention_out, &layer.gate_up, part + 1, phases_[kOut], batch.hidden, hidden, thread);
         threads_.meet();
         if (thread == 0) set_attention(layer);
         rows = prepared(batch.hidden, hidden, layer.ffn_norm, layer.gate_up, thread);
-        multiply<Use::kGate>(rows, layer.gate_up, &layer.down, phases_[kGateUp], gated_, model_.ffn_size, thread);
+        multiply<Use::kGate>(rows, layer.gate_up, &layer.down, part + 2, phases_[kGateUp], gated_, model_.ffn_size, thread);
         threads_.meet();
         rows = prepared(gated_, model_.ffn_size, nullptr, layer.down, thread);
-        multiply<Use::kAdd>(rows, layer.down, &later, phases_[kDown], batch.hidden, hidden, thread);
+        multiply<Use::kAdd>(rows, layer.down, &later, part + 3, phases_[kDown], batch.hidden, hidden, thread);
         threads_.meet();
     }
 
@@ -253,12 +273,13 @@ private:
         if (!is_quantised && !norm)
             return {reinterpret_cast<const uint8_t*>(x), size * static_cast<int64_t>(sizeof(float)), nullptr};
         Own& own = own_[thread];
-        const bool is_few = num_rows_ <= kFewRows;
+        const bool is_few = num_rows_ <= kFewRows, is_tiled = portico::is_tiled(matrix, num_rows_);
         uint8_t* data = is_few ? own.data : prepared_;
         float* scales = is_few ? own.scales : scales_;
         for (int64_t row = is_few ? 0 : thread; row < num_rows_; row += is_few ? 1 : threads_.count()) {
             const float* from = x + row * size;
             uint8_t* to = data + row * row_bytes_;
+            if (is_tiled) to = data + row / kRegisterRows * kRegisterRows * size + row % kRegisterRows * kRegisterInputs;
             if (!is_quantised) {
                 normalise(from, norm, size, model_.norm_eps, reinterpret_cast<float*>(to));
                 continue;
@@ -267,32 +288,51 @@ private:
                 normalise(from, norm, size, model_.norm_eps, own.normalised);
                 from = own.normalised;
             }
-            scales[row] = quantise(from, size, matrix.format, to);
+            scales[row] = quantise(from, size, matrix.format, to, is_tiled ? kRegisterBytes : kRegisterInputs);
         }
         if (!is_few) threads_.meet();
-        return {data, row_bytes_, scales};
+        return {data, is_tiled ? kRegisterRows * size : row_bytes_, scales, is_tiled};
     }
 
-    // `later` is the matrix that is read after this one, if that is known.
+    // `later` is the matrix that is read after this one, if that is known; `part` is the matrix's number in streams.
     template <Use kUse>
-    void multiply(const Rows& rows, const Matrix& matrix, const Matrix* later, Tasks& tasks, float* out,
+    void multiply(const Rows& rows, const Matrix& matrix, const Matrix* later, int64_t part, Tasks& tasks, float* out,
                   int64_t out_stride, int thread) {
-        const int64_t num_blocks = (num_rows_ + kBlockRows - 1) / kBlockRows;
+        const int64_t num_blocks = blocks_of(matrix), most = block_rows(matrix, num_rows_);
         const int64_t size = panel_bytes(matrix.format, matrix.num_inputs);
+        Stream& stream = streams_[thread];
         tasks.take(thread, [&](int64_t task, bool is_last) {
-            const int64_t panel = task / num_blocks, first = task % num_blocks * kBlockRows;
-            Weights weights = {static_cast<const uint8_t*>(matrix.panels) + panel * size, nullptr};
-            weights.next = reinterpret_cast<const char*>(weights.panel) + size;
-            if (is_last && later) weights.next = beginning(*later, thread);
-            multiply_panel<kUse>(rows, first, std::min(first + kBlockRows, num_rows_), matrix, panel, weights, out,
-                                 out_stride);
+            int64_t panel = task / num_blocks, block = task % num_blocks;
+            if (rows.is_tiled) {
+                // All panels of a share with some rows before the next rows, which would not stay in the cache.
+                int owner = 0;
+                while (task >= num_blocks * first_panel(matrix, owner + 1)) ++owner;
+                const int64_t begin = first_panel(matrix, owner), count = first_panel(matrix, owner + 1) - begin;
+                panel = begin + (task - num_blocks * begin) % count;
+                block = (task - num_blocks * begin) / count;
+            }
+            const int64_t first = block * most, last = std::min(first + most, num_rows_);
+            Weights weights = {static_cast<const uint8_t*>(matrix.panels) + panel * size, nullptr, &stream};
+            weights.next = is_last && later ? beginning(*later, thread)
+                                            : reinterpret_cast<const char*>(weights.panel) + size;
+            if (rows.is_tiled) stream.read(part, weights.panel, size, num_portions(matrix, last - first));
+            multiply_panel<kUse>(rows, first, last, matrix, panel, weights, out, out_stride);
         });
+    }
+
+    void add_part(const Matrix& matrix, int thread) {
+        const char* begin = beginning(matrix, thread);
+        streams_[thread].add(begin, beginning(matrix, thread + 1) - begin);
+    }
+
+    int64_t first_panel(const Matrix& matrix, int thread) const {
+        return matrix.num_panels() * thread / threads_.count();
     }
 
     // Where a thread's share of a matrix begins.
     const char* beginning(const Matrix& matrix, int thread) const {
         return static_cast<const char*>(matrix.panels) +
-               matrix.num_panels() * thread / threads_.count() * panel_bytes(matrix.format, matrix.num_inputs);
+               first_panel(matrix, thread) * panel_bytes(matrix.format, matrix.num_inputs);
     }
 
     // Places a thread's share of the keys and values of all rows, which are numbered head by head.
@@ -467,6 +507,7 @@ private:
     std::vector<Queries> tiles_;
     std::vector<Own> own_;
     std::vector<Drawing> drawings_;
+    std::vector<Stream> streams_;
     std::atomic<bool> lacks_memory_{false};
     bool is_single_ = false;
     int64_t num_rows_ = 0;
@@ -494,7 +535,10 @@ extern "C" {
 #define PORTICO_PUBLIC __attribute__((visibility("default")))
 
 // To be changed with every function and structure here; `library.py` has the same number.
-PORTICO_PUBLIC int64_t portico_interface() { return 3; }
+PORTICO_PUBLIC int64_t portico_interface() { return 4; }
+
+// Whether the system gives this process what the kernels need besides instructions; to be asked before anything else.
+PORTICO_PUBLIC int32_t portico_is_usable() { return portico::are_registers_given() ? 1 : 0; }
 
 PORTICO_PUBLIC int64_t portico_panel() { return portico::kPanel; }
 

@@ -14,13 +14,15 @@ from portico.engines.native.kernels.structures import Batch, Choices, Matrix, Mo
 # What the compiler takes for granted of x86-64-v3, in the system's words; the fourth level has all of it.
 _LEVEL_3 = ("avx2", "fma", "f16c", "bmi1", "bmi2", "abm", "movbe")
 # The best first, each with what the processor must have.
+_AVX512 = (*_LEVEL_3, "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "avx512_vnni")
 _VARIANTS = (
-    ("avx512", (*_LEVEL_3, "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "avx512_vnni")),
+    ("amx", (*_AVX512, "amx_tile", "amx_int8")),
+    ("avx512", _AVX512),
     ("avx2", _LEVEL_3),
 )
 _CPUINFO = Path("/proc/cpuinfo")
 # What functions and structures there are, as `decoder.cpp` numbers them.
-_INTERFACE = 3
+_INTERFACE = 4
 
 _logger = logging.getLogger(__name__)
 
@@ -34,9 +36,12 @@ def load(variant: str | None = None) -> ctypes.CDLL | None:
             spec = importlib.util.find_spec(f"{__package__}.{name}")
             if spec is not None and spec.origin is not None:
                 found = ctypes.CDLL(spec.origin)
-                if getattr(found, "portico_interface", lambda: None)() == _INTERFACE:
+                if getattr(found, "portico_interface", lambda: None)() != _INTERFACE:
+                    _logger.warning("%s was compiled from other sources: install again to use it", spec.origin)
+                elif found.portico_is_usable():
                     return _with_signatures(found)
-                _logger.warning("%s was compiled from other sources: install again to use it", spec.origin)
+                else:
+                    _logger.warning("the system does not let this process use the kernels for %s", name)
     return None
 
 

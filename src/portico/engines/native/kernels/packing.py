@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from portico.engines.native.kernels.memory import PanelMemory
 from portico.engines.native.kernels.structures import BFLOAT16, FLOAT16, FLOAT32, INT4, INT8, Matrix
 from portico.engines.native.quantization import FOUR_BITS, is_quantized, matrix_shape, quantized, values_and_scales
 
@@ -21,8 +22,6 @@ _FORMATS = {
 }
 # Rows that are brought to another format at once; a multiple of every panel.
 _ROWS_AT_ONCE = 8192
-# Bytes of a line of the processor's cache: vectors that lie across two of them are read twice.
-_LINE = 64
 
 
 class PackedMatrix:
@@ -33,6 +32,7 @@ class PackedMatrix:
         bias: [out] float32 or None.
         is_paired: the upper half of the rows are gates, the lower half the values that they are for.
         dtype: what it is held in; int8 quantises, FOUR_BITS is for matrices that are quantised already.
+        memory: where its panels go; by default memory of its own.
     """
 
     def __init__(
@@ -43,6 +43,7 @@ class PackedMatrix:
         bias: Tensor | None = None,
         *,
         is_paired: bool = False,
+        memory: PanelMemory | None = None,
     ) -> None:
         num_outputs, num_inputs = matrix_shape(weight) if is_quantized(weight) else weight.shape
         format_ = _FORMATS[dtype]
@@ -50,7 +51,7 @@ class PackedMatrix:
         self._library = library
         self._num_lanes = -(-num_outputs // panel) * panel
         self._order = _order(num_outputs, panel) if is_paired else np.arange(num_outputs)
-        self._panels = _aligned(library.portico_packed_bytes(format_, num_outputs, num_inputs))
+        self._panels = (memory or PanelMemory()).take(library.portico_packed_bytes(format_, num_outputs, num_inputs))
         self._scales = np.zeros(self._num_lanes, np.float32)
         self._corrections = np.zeros(self._num_lanes, np.int32)
         self._bias = None if bias is None else self._in_lanes(bias.float().numpy())
@@ -95,13 +96,6 @@ class PackedMatrix:
         lanes = np.zeros(self._num_lanes, np.float32)
         lanes[: len(self._order)] = values[self._order]
         return lanes
-
-
-def _aligned(num_bytes: int) -> npt.NDArray[np.uint8]:
-    # numpy asks the system for large pages, which matter when weights are read from end to end.
-    memory = np.empty(num_bytes + _LINE, np.uint8)
-    start = -memory.ctypes.data % _LINE
-    return memory[start : start + num_bytes]
 
 
 def _order(num_outputs: int, panel: int) -> npt.NDArray[np.int64]:

@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "tile_registers.h"
 #include "vectors.h"
 
 namespace portico {
@@ -38,7 +39,7 @@ constexpr int kPanel = kPanelVectors * kWidth;
 // Inputs of kInt4 that have one scale, and the bytes of them for a panel.
 constexpr int kGroup = 32;
 constexpr int kGroupBytes = kPanel * (kGroup / 2 + 2);
-// Rows that a thread takes at a time; their activations stay in its cache.
+// The most rows that a thread takes at a time without tile registers; their activations stay in its cache.
 constexpr int kBlockRows = 96;
 
 // A packed matrix. `scales`, `corrections` and `bias` are [outputs], padded to whole panels; the first two are those of
@@ -56,12 +57,27 @@ struct Matrix {
     int64_t num_panels() const { return (num_outputs + kPanel - 1) / kPanel; }
 };
 
-// Activations as products read them: [rows] of `stride` bytes, float32 or quantised with `scales` [rows].
+// Activations as products read them: [rows] of `stride` bytes, float32 or quantised with `scales` [rows]; with `is_tiled`
+// [rows / 16][inputs / 64][16][64], 16 rows of which take `stride` bytes.
 struct Rows {
     const uint8_t* data;
     int64_t stride;
     const float* scales;
+    bool is_tiled = false;
 };
+
+// Whether a product of so many rows is one of tile registers.
+inline bool is_tiled(const Matrix& matrix, int64_t num_rows) {
+    return kHasTileRegisters && matrix.format == kInt8 && matrix.num_inputs % kRegisterInputs == 0 &&
+           num_rows >= kLeastRegisterRows;
+}
+
+// Rows that a thread takes at a time.
+inline int64_t block_rows(const Matrix& matrix, int64_t num_rows) {
+    if (!is_tiled(matrix, num_rows)) return kBlockRows;
+    constexpr int64_t step = 2 * kRegisterRows, most = 256, most_bytes = 768 << 10;
+    return std::clamp(most_bytes / matrix.num_inputs / step * step, step, most);
+}
 
 #if defined(__AVX512VNNI__)
 constexpr int kByteOffset = 128;
@@ -144,8 +160,8 @@ inline int32_t* group_sums(uint8_t* bytes, int64_t size) {
     return reinterpret_cast<int32_t*>(bytes + round_up(size, 64));
 }
 
-// Brings a row of activations to bytes, for products with a format; returns its scale.
-inline float quantise(const float* x, int64_t size, int32_t format, uint8_t* bytes) {
+// Brings a row of activations to bytes, for products with a format; returns its scale. Each 64 of them are `stride` apart.
+inline float quantise(const float* x, int64_t size, int32_t format, uint8_t* bytes, int64_t stride = 64) {
     // Four at a time: each of a chain waits for the one before.
     Vector mosts[4] = {broadcast(0), broadcast(0), broadcast(0), broadcast(0)};
     int64_t i = 0;
@@ -159,7 +175,8 @@ inline float quantise(const float* x, int64_t size, int32_t format, uint8_t* byt
     const float step = top / 127.0f, factor = 127.0f / top;
     const int8_t turned = format == kInt8 && kByteOffset ? -128 : 0;
     int8_t* out = reinterpret_cast<int8_t*>(bytes);
-    for (i = 0; i + kWidth <= size; i += kWidth) store_bytes(out + i, multiply(load(x + i), broadcast(factor)), turned);
+    for (i = 0; i + kWidth <= size; i += kWidth)
+        store_bytes(out + i / 64 * stride + i % 64, multiply(load(x + i), broadcast(factor)), turned);
     if (i < size) {
         alignas(64) float rest[kWidth] = {};
         alignas(64) int8_t rounded[kWidth];
@@ -246,6 +263,7 @@ inline void multiply_floats(const Rows& x, int64_t row, const typename Read::Num
 using Integers = __m512i;
 inline Integers load_integers(const void* p) { return _mm512_loadu_si512(p); }
 inline Vector as_floats(Integers x) { return _mm512_cvtepi32_ps(x); }
+inline Integers add_integers(Integers a, Integers b) { return _mm512_add_epi32(a, b); }
 
 // Activations are unsigned here, 128 too much: what that adds is the sum of the weights.
 inline Integers first_sum(const int32_t* correction) { return load_integers(correction); }
@@ -276,6 +294,7 @@ struct Bytes {
 using Integers = __m256i;
 inline Integers load_integers(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
 inline Vector as_floats(Integers x) { return _mm256_cvtepi32_ps(x); }
+inline Integers add_integers(Integers a, Integers b) { return _mm256_add_epi32(a, b); }
 inline Integers first_sum(const int32_t*) { return _mm256_setzero_si256(); }
 
 // A group of weights, 0 to 15, and signed activations: eight sums of two products fit 16 bits.
@@ -482,12 +501,65 @@ void each_tile(int64_t first, int64_t last, int64_t num_tiles, const Work& work)
 struct Weights {
     const uint8_t* panel;
     const char* next;
+    Stream* stream;
 };
 
 // Inputs whose weights some rows go through before the next ones, so that they are read again from the nearest cache. Of
 // more rows there is enough to compute meanwhile.
 constexpr int64_t kInputsAtOnce = 512;
 constexpr int64_t kSomeRows = 48;
+
+// The products of a row whose sums with a panel are integers.
+inline Sums scaled(const IntegerSums& sums, const Matrix& matrix, int64_t panel, float scale) {
+    Sums found;
+    for (int v = 0; v < kPanelVectors; ++v)
+        found.lanes[v] = multiply(
+            multiply(as_floats(sums.lanes[v]), load(matrix.scales + panel * kPanel + v * kWidth)), broadcast(scale));
+    return found;
+}
+
+// How often a product of so many rows asks for weights that come later.
+inline int64_t num_portions(const Matrix& matrix, int64_t num_rows) {
+    const int64_t num_steps = matrix.num_inputs / kRegisterInputs;
+    const int64_t num_tiles = (num_rows + 2 * kRegisterRows - 1) / (2 * kRegisterRows);
+    return num_rows + (num_rows <= kRegisterRows ? 1 : 2 * num_tiles) * num_steps;
+}
+
+// Rows `first`, a multiple of 16, to below `last` of bytes with one panel, in tile registers.
+template <Use kUse>
+void multiply_panel_in_registers(const Rows& x, int64_t first, int64_t last, const Matrix& matrix, int64_t panel,
+                                 Weights weights, float* out, int64_t out_stride) {
+    alignas(64) int32_t sums[2 * kRegisterRows][kPanel];
+    Vector scales[kPanelVectors];
+    Integers corrections[kPanelVectors];
+    for (int v = 0; v < kPanelVectors; ++v) {
+        scales[v] = load(matrix.scales + panel * kPanel + v * kWidth);
+        corrections[v] = load_integers(matrix.corrections + panel * kPanel + v * kWidth);
+    }
+    const int64_t num_steps = matrix.num_inputs / kRegisterInputs, at_once = 2 * kRegisterRows;
+    const int8_t* numbers = reinterpret_cast<const int8_t*>(weights.panel);
+    for (int64_t row = first; row < last; row += at_once) {
+        const uint8_t* rows = x.data + row / kRegisterRows * x.stride;
+        if (last - row <= kRegisterRows) {
+            multiply_register(rows, numbers, num_steps, *weights.stream, sums[0]);
+        } else {
+            for (int half = 0; half < 2; ++half)
+                multiply_registers(rows, x.stride, numbers + half * 2 * kRegisterInputs, num_steps, *weights.stream,
+                                   sums[0] + half * 2 * kWidth);
+        }
+        const int64_t count = std::min(at_once, last - row);
+        for (int64_t r = 0; r < count; ++r) {
+            weights.stream->fetch();
+            const Vector scale = broadcast(x.scales[row + r]);
+            Sums found;
+            for (int v = 0; v < kPanelVectors; ++v) {
+                const Integers sum = add_integers(load_integers(sums[r] + v * kWidth), corrections[v]);
+                found.lanes[v] = multiply(multiply(as_floats(sum), scales[v]), scale);
+            }
+            put_tile<1, kUse>(&found, row + r, matrix, panel, out, out_stride);
+        }
+    }
+}
 
 // Rows `first` to below `last` of bytes with one panel.
 template <Use kUse>
@@ -518,11 +590,7 @@ void multiply_panel_of_bytes(const Rows& x, int64_t first, int64_t last, const M
                 else pass.template operator()<kPanelVectors>(vector);
             if (begin + at_once < num_inputs) return;
             Sums found[kRows];
-            for (int r = 0; r < kRows; ++r)
-                for (int v = 0; v < kPanelVectors; ++v)
-                    found[r].lanes[v] = multiply(multiply(as_floats(sums[r].lanes[v]),
-                                                          load(matrix.scales + panel * kPanel + v * kWidth)),
-                                                 broadcast(x.scales[row + r]));
+            for (int r = 0; r < kRows; ++r) found[r] = scaled(sums[r], matrix, panel, x.scales[row + r]);
             put_tile<kRows, kUse>(found, row, matrix, panel, out, out_stride);
         });
     }
@@ -532,6 +600,9 @@ void multiply_panel_of_bytes(const Rows& x, int64_t first, int64_t last, const M
 template <Use kUse>
 void multiply_panel(const Rows& x, int64_t first, int64_t last, const Matrix& matrix, int64_t panel, Weights weights,
                     float* out, int64_t out_stride) {
+    if constexpr (kHasTileRegisters)
+        if (x.is_tiled)
+            return multiply_panel_in_registers<kUse>(x, first, last, matrix, panel, weights, out, out_stride);
     if (matrix.format == kInt8)
         return multiply_panel_of_bytes<kUse>(x, first, last, matrix, panel, weights, out, out_stride);
     const int64_t most = matrix.format == kInt4 ? kNibbleTileRows : kTileRows;
