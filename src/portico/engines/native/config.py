@@ -11,6 +11,7 @@ DTYPES = ("auto", "float32", "float16", "bfloat16", "int8", "int4")
 THREAD_WAITS = ("spin", "passive")
 DEVICES = ("auto", "cpu", "cuda")
 KERNELS = ("auto", "own", "torch")
+KV_CACHE_DTYPES = ("auto", "float32", "float16")
 # How often a thread looks for work before it sleeps.
 SPIN_TURNS = 20_000
 
@@ -20,8 +21,8 @@ class NativeConfig:
     """Settings of the native engine; None is decided when the model is loaded.
 
     Attributes:
-        dtype: how weights and KV cache are held. On a CPU float16, int8 and int4 are formats of the weights of
-            products, and everything else is float32. auto is bfloat16 on a GPU; on a CPU float32, or float16 for
+        dtype: how weights are held. On a CPU float16, int8 and int4 are formats of the weights of products, and what is
+            computed with them is float32. auto is bfloat16 on a GPU; on a CPU float32, or float16 for
             checkpoints of 16 bits, which lose nothing by it.
         device: auto is a GPU if PyTorch sees one.
         max_model_len: prompt and output tokens together; None is what the checkpoint and the KV cache allow.
@@ -32,6 +33,8 @@ class NativeConfig:
             first of them has ended.
         kv_cache_memory: bytes of KV cache; None is what `max_num_seqs` full sequences need, but no more than a quarter
             of a CPU's or nine tenths of a GPU's memory that is free once the weights are loaded.
+        kv_cache_dtype: how keys and values are held. auto is float16 with the engine's own kernels, float32 with weights
+            of float32; without them it is what is computed with.
         num_speculative_tokens: tokens that a step guesses and checks besides, by what a sequence said before; they are
             shared out among those that run. The answer is the same with any number. None is four, or none without
             the engine's own kernels.
@@ -42,7 +45,7 @@ class NativeConfig:
         load_timeout: seconds without progress after which loading is given up; 0 is none.
     """
 
-    dtype: str = option("auto", "number format of weights and KV cache", choices=DTYPES)
+    dtype: str = option("auto", "number format of the weights", choices=DTYPES)
     device: str = option("auto", "where the model runs", choices=DEVICES)
     max_model_len: int | None = option(
         None,
@@ -58,6 +61,11 @@ class NativeConfig:
         "memory for the KV cache (default: for --max-num-seqs of full length, but no more than a quarter of a CPU's or "
         "nine tenths of a GPU's free memory)",
         metavar="BYTES",
+    )
+    kv_cache_dtype: str = option(
+        "auto",
+        "number format of keys and values on a CPU; auto is float16, or float32 with weights of float32",
+        choices=KV_CACHE_DTYPES,
     )
     num_speculative_tokens: int | None = option(
         None,
@@ -79,6 +87,8 @@ class NativeConfig:
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
             raise ValueError(f"dtype is one of {', '.join(DTYPES)}, not {self.dtype}.")
+        if self.kv_cache_dtype not in KV_CACHE_DTYPES:
+            raise ValueError(f"kv_cache_dtype is one of {', '.join(KV_CACHE_DTYPES)}, not {self.kv_cache_dtype}.")
         if self.thread_wait not in THREAD_WAITS:
             raise ValueError(f"thread_wait is one of {', '.join(THREAD_WAITS)}, not {self.thread_wait}.")
         if self.kernels not in KERNELS:

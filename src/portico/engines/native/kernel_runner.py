@@ -22,7 +22,7 @@ from portico.engines.native.decoder import DecoderConfig, DecoderWeights, query_
 from portico.engines.native.drawing import Drawing
 from portico.engines.native.kernels.drawing import KernelDrawing
 from portico.engines.native.kernels.memory import PanelMemory, zero_pages
-from portico.engines.native.kernels.packing import PackedMatrix
+from portico.engines.native.kernels.packing import FORMATS, PackedMatrix
 from portico.engines.native.kernels.structures import INT8, Batch, Layer, Matrix, Model
 from portico.engines.native.quantization import is_quantized
 from portico.engines.native.rope import RotaryEmbedding
@@ -30,10 +30,14 @@ from portico.engines.native.scheduler import Step
 from portico.engines.native.sequence import Sequence
 
 
-def block_bytes(library: ctypes.CDLL, config: DecoderConfig, block_size: int) -> int:
+def block_bytes(library: ctypes.CDLL, config: DecoderConfig, block_size: int, cache_dtype: torch.dtype) -> int:
     """Memory of one block of the KV cache in all layers."""
-    floats: int = library.portico_block_floats(block_size, config.num_kv_heads, config.head_dim)
-    return 4 * floats * config.num_layers
+    return _layer_block_bytes(library, config, block_size, cache_dtype) * config.num_layers
+
+
+def _layer_block_bytes(library: ctypes.CDLL, config: DecoderConfig, block_size: int, cache_dtype: torch.dtype) -> int:
+    numbers: int = library.portico_block_numbers(block_size, config.num_kv_heads, config.head_dim)
+    return numbers * cache_dtype.itemsize
 
 
 def _packed_bytes(library: ctypes.CDLL, matrix: Matrix) -> int:
@@ -47,6 +51,7 @@ def _packed_bytes(library: ctypes.CDLL, matrix: Matrix) -> int:
 class KernelRunner:
     """See `ModelRunner`. The layers of `weights` are taken over; `turns` is how long threads spin before they sleep.
 
+    `cache_dtype` is float32 or float16.
     `weight_bytes` is what all weights take as they are held. `on_layer` is called when a layer has been packed.
     """
 
@@ -60,6 +65,7 @@ class KernelRunner:
         max_model_len: int,
         num_blocks: int,
         block_size: int,
+        cache_dtype: torch.dtype,
         num_threads: int,
         turns: int,
         on_layer: Callable[[], None] = lambda: None,
@@ -77,9 +83,8 @@ class KernelRunner:
         self._logits = torch.empty(0, config.vocab_size)
         # What the kernels are writing: layer after layer is added to hidden states, and logits come last.
         self._written = torch.empty(1, 1)
-        floats = library.portico_block_floats(block_size, config.num_kv_heads, config.head_dim)
-        # Zero pages of the system take no memory until they are written.
-        self._caches = [_pages(num_blocks, floats) for _ in range(config.num_layers)]
+        num_bytes = _layer_block_bytes(library, config, block_size, cache_dtype)
+        self._caches = [_pages(num_blocks, num_bytes) for _ in range(config.num_layers)]
         self._memory = PanelMemory()
         # What the structures point to must live as long as they do.
         self._owned: list[PackedMatrix | Tensor] = []
@@ -107,6 +112,7 @@ class KernelRunner:
             head_dim=config.head_dim,
             ffn_size=config.ffn_size,
             block_size=block_size,
+            cache_format=FORMATS[cache_dtype],
             norm_eps=config.norm_eps,
             slopes=None if config.rope else self._vector(torch.tensor(alibi_slopes(config.num_heads))),
             final_norm=self._vector(weights.final_norm),
@@ -224,8 +230,8 @@ class KernelRunner:
         return packed.structure
 
 
-def _pages(num_blocks: int, floats: int) -> npt.NDArray[np.float32]:
-    """Zeros [blocks, floats]: of small pages, as large ones may take milliseconds each to be found, for all layers in
-    the same step.
+def _pages(num_blocks: int, block_bytes: int) -> npt.NDArray[np.uint8]:
+    """Zeros [blocks, bytes], which take no memory until they are written: of small pages, as large ones may take
+    milliseconds each to be found, for all layers in the same step.
     """
-    return np.frombuffer(zero_pages(4 * num_blocks * floats), np.float32).reshape(num_blocks, floats)
+    return np.frombuffer(zero_pages(num_blocks * block_bytes), np.uint8).reshape(num_blocks, block_bytes)

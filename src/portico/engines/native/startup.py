@@ -55,11 +55,12 @@ def build(path: Path, config: NativeConfig, on_progress: Callable[[float], None]
         )
     sizes = checkpoint.config
     library = _kernels(config, device)
+    cache_dtype = _cache_dtype(config.kv_cache_dtype, dtype, has_kernels=library is not None)
     if library is None:
-        per_token = KVCache.bytes_per_token(sizes.num_layers, sizes.num_kv_heads, sizes.head_dim, compute_dtype(dtype))
+        per_token = KVCache.bytes_per_token(sizes.num_layers, sizes.num_kv_heads, sizes.head_dim, cache_dtype)
         block_bytes = per_token * config.block_size
     else:
-        block_bytes = kernel_runner.block_bytes(library, sizes, config.block_size)
+        block_bytes = kernel_runner.block_bytes(library, sizes, config.block_size, cache_dtype)
     if dtype is FOUR_BITS:
         _check_groups(sizes, has_kernels=library is not None)
     weights = load_weights(checkpoint, dtype, device, on_progress)
@@ -89,14 +90,23 @@ def build(path: Path, config: NativeConfig, on_progress: Callable[[float], None]
             config.block_size,
             sizes.num_kv_heads,
             sizes.head_dim,
-            compute_dtype(dtype),
+            cache_dtype,
             device,
         )
         runner = TorchRunner(Decoder(sizes, weights, max_model_len, on_layer), cache)
     else:
         turns = 0 if config.thread_wait == "passive" else SPIN_TURNS
         kernel_decoder = KernelRunner(
-            library, sizes, weights, max_model_len, num_blocks, config.block_size, num_threads, turns, on_layer
+            library,
+            sizes,
+            weights,
+            max_model_len,
+            num_blocks,
+            config.block_size,
+            cache_dtype,
+            num_threads,
+            turns,
+            on_layer,
         )
         runner, weight_bytes = kernel_decoder, kernel_decoder.weight_bytes
         # What is left to torch is small, and threads of its own would take the cores from those of the kernels.
@@ -146,6 +156,21 @@ def _dtype(name: str, device: torch.device, stored: str | None) -> torch.dtype:
         raise EngineStartError(f"The number format {name} is for x86 CPUs only; ask for bfloat16 or auto.")
     dtype: torch.dtype = FOUR_BITS if name == "int4" else getattr(torch, name)
     return dtype
+
+
+def _cache_dtype(name: str, dtype: torch.dtype, *, has_kernels: bool) -> torch.dtype:
+    """What keys and values are held in, with weights in `dtype`."""
+    computed = compute_dtype(dtype)
+    if not has_kernels:
+        if name not in ("auto", str(computed).removeprefix("torch.")):
+            raise EngineStartError(
+                f"A KV cache of {name} (kv_cache_dtype) is for the engine's own kernels only; ask for auto."
+            )
+        return computed
+    if name == "auto":
+        return torch.float32 if dtype is torch.float32 else torch.float16
+    cache_dtype: torch.dtype = getattr(torch, name)
+    return cache_dtype
 
 
 def _kernels(config: NativeConfig, device: torch.device) -> ctypes.CDLL | None:

@@ -1,7 +1,7 @@
 // Attention of some queries to the keys and values of one sequence in the paged cache.
 //
 // A block holds, for each KV head, its keys [head_dim][positions] and then its values [positions][value_dim], with
-// positions and value_dim rounded up to whole vectors. A query's scores, its softmax and its sum of values run over
+// positions and value_dim rounded up to whole vectors, in numbers of float32 or float16. A query's scores, its softmax and its sum of values run over
 // the positions in order, in vectors that begin at multiples of their width: a query's result depends on its
 // own sequence and place alone.
 #pragma once
@@ -21,9 +21,9 @@ struct CacheShape {
 
     int64_t positions() const { return round_up(block_size, kLanes); }
     int64_t value_dim() const { return round_up(head_dim, kLanes); }
-    int64_t key_floats() const { return head_dim * positions(); }
-    int64_t head_floats() const { return key_floats() + block_size * value_dim(); }
-    int64_t block_floats() const { return num_kv_heads * head_floats(); }
+    int64_t key_numbers() const { return head_dim * positions(); }
+    int64_t head_numbers() const { return key_numbers() + block_size * value_dim(); }
+    int64_t block_numbers() const { return num_kv_heads * head_numbers(); }
 };
 
 // Queries of one tile and where their results go; `places` are their places in the sequence.
@@ -44,11 +44,11 @@ struct Queries {
     }
 };
 
-inline void write_key_value(float* head, const CacheShape& shape, int64_t offset, const float* key,
-                            const float* value) {
-    for (int64_t d = 0; d < shape.head_dim; ++d) head[d * shape.positions() + offset] = key[d];
-    float* to = head + shape.key_floats() + offset * shape.value_dim();
-    for (int64_t d = 0; d < shape.head_dim; ++d) to[d] = value[d];
+template <class Number>
+void write_key_value(Number* head, const CacheShape& shape, int64_t offset, const float* key, const float* value) {
+    for (int64_t d = 0; d < shape.head_dim; ++d) put_number(head + d * shape.positions() + offset, key[d]);
+    Number* to = head + shape.key_numbers() + offset * shape.value_dim();
+    for (int64_t d = 0; d < shape.head_dim; ++d) put_number(to + d, value[d]);
 }
 
 template <int kVectors>
@@ -57,8 +57,8 @@ struct VectorSums {
 };
 
 // Scores of kVectors vectors of positions, whose keys begin at `keys`, for kCount queries.
-template <int kCount, int kVectors>
-void score(const float* const* queries, const float* const* keys, int64_t head_dim, int64_t positions, float* scores,
+template <int kCount, int kVectors, class Number>
+void score(const float* const* queries, const Number* const* keys, int64_t head_dim, int64_t positions, float* scores,
            int64_t stride) {
 #define PORTICO_BEGIN(i)                                 \
     const float* query##i = queries[i < kCount ? i : 0]; \
@@ -74,13 +74,13 @@ void score(const float* const* queries, const float* const* keys, int64_t head_d
         for (int v = 0; v < kVectors; ++v) store(scores + i * stride + v * kWidth, sums##i.lanes[v]);
 
     PORTICO_EACH(PORTICO_BEGIN)
-    const float* places[kVectors];
+    const Number* places[kVectors];
     for (int v = 0; v < kVectors; ++v) places[v] = keys[v];
     int64_t d = 0;
     do {
         Vector key[kVectors];
         for (int v = 0; v < kVectors; ++v) {
-            key[v] = load(places[v]);
+            key[v] = load_numbers(places[v]);
             places[v] += positions;
         }
         PORTICO_EACH(PORTICO_STEP)
@@ -127,8 +127,8 @@ inline float weigh(float* scores, int64_t place, int64_t end_block, float scale,
 
 // Adds the values of positions from the beginning of `block` to below `end`, times their weights, to `sums`
 // [kCount][value_dim] of as many queries, from the dimension `d` on.
-template <int kCount, int kVectors>
-void accumulate(const float* weights, int64_t stride, const float* cache, const int32_t* table, int64_t block_floats,
+template <int kCount, int kVectors, class Number>
+void accumulate(const float* weights, int64_t stride, const Number* cache, const int32_t* table, int64_t block_numbers,
                 const CacheShape& shape, int64_t block, int64_t end, int64_t d, float* sums) {
 #define PORTICO_BEGIN(c)                \
     VectorSums<kVectors> sums##c;       \
@@ -145,12 +145,12 @@ void accumulate(const float* weights, int64_t stride, const float* cache, const 
 
     PORTICO_EACH(PORTICO_BEGIN)
     for (int64_t place = block * shape.block_size; place < end; ++block) {
-        const float* values = cache + table[block] * block_floats + shape.key_floats() + d;
+        const Number* values = cache + table[block] * block_numbers + shape.key_numbers() + d;
         const int64_t stop = place + shape.block_size < end ? place + shape.block_size : end;
         const float* own = weights + block * shape.positions();
         for (int64_t i = 0; place < stop; ++place, ++i, values += shape.value_dim()) {
             Vector value[kVectors];
-            for (int v = 0; v < kVectors; ++v) value[v] = load(values + v * kWidth);
+            for (int v = 0; v < kVectors; ++v) value[v] = load_numbers(values + v * kWidth);
             PORTICO_EACH(PORTICO_STEP)
         }
     }

@@ -22,7 +22,7 @@ struct Layer {
     Matrix attention_out;
     Matrix gate_up;
     Matrix down;
-    float* cache;
+    void* cache;
 };
 
 struct Model {
@@ -33,6 +33,7 @@ struct Model {
     int64_t head_dim;
     int64_t ffn_size;
     int64_t block_size;
+    int32_t cache_format;
     float norm_eps;
     const float* slopes;
     const float* final_norm;
@@ -247,7 +248,9 @@ private:
             const Tile& tile = tiles_of_rows_[task % num_tiles];
             const int64_t kv_head = task / num_tiles;
             if (is_single_) place(batch, layer, tile.segment, tile.first_row, tile.place, kv_head);
-            attempt([&] { attend(batch, layer, tile, kv_head, tiles_[thread]); });
+            attempt([&] {
+                with_cache(layer, [&](auto* cache) { attend(batch, layer, cache, tile, kv_head, tiles_[thread]); });
+            });
         });
         // The tasks of a phase are laid out while no thread is in it: at least one meeting lies between.
         if (thread == 0) {
@@ -335,6 +338,13 @@ private:
                first_panel(matrix, thread) * panel_bytes(matrix.format, matrix.num_inputs);
     }
 
+    // Calls work(cache) with a pointer to the numbers of a layer's cache.
+    template <class Work>
+    void with_cache(const Layer& layer, const Work& work) const {
+        if (model_.cache_format == kFloat16) work(static_cast<uint16_t*>(layer.cache));
+        else work(static_cast<float*>(layer.cache));
+    }
+
     // Places a thread's share of the keys and values of all rows, which are numbered head by head.
     void place_share(const Batch& batch, const Layer& layer, int thread) {
         const int64_t count = model_.num_kv_heads * num_rows_;
@@ -355,9 +365,11 @@ private:
         float* k = qkv_ + row * layer.qkv.num_outputs + (model_.num_heads + head) * dim;
         turn(batch, row, k, layer.k_norm);
         const int32_t* table = batch.tables + segment * batch.table_stride;
-        float* block = layer.cache + table[position / shape_.block_size] * shape_.block_floats();
-        write_key_value(block + head * shape_.head_floats(), shape_, position % shape_.block_size, k,
-                        k + model_.num_kv_heads * dim);
+        with_cache(layer, [&](auto* cache) {
+            auto* block = cache + table[position / shape_.block_size] * shape_.block_numbers();
+            write_key_value(block + head * shape_.head_numbers(), shape_, position % shape_.block_size, k,
+                            k + model_.num_kv_heads * dim);
+        });
     }
 
     // The two halves of a head's dimensions are pairs; the first half of the sines is negative.
@@ -387,9 +399,11 @@ private:
         int64_t place;
     };
 
-    void attend(const Batch& batch, const Layer& layer, const Tile& tile, int64_t kv_head, Queries& work) {
+    template <class Number>
+    void attend(const Batch& batch, const Layer& layer, const Number* cache, const Tile& tile, int64_t kv_head,
+                Queries& work) {
         const int64_t dim = model_.head_dim, group = model_.num_heads / model_.num_kv_heads;
-        const int64_t positions = shape_.positions(), block_floats = shape_.block_floats();
+        const int64_t positions = shape_.positions(), block_numbers = shape_.block_numbers();
         const int64_t end = tile.place + tile.num_rows, end_block = (end + shape_.block_size - 1) / shape_.block_size;
         work.clear();
         for (int64_t i = 0; i < tile.num_rows; ++i)
@@ -407,12 +421,12 @@ private:
         const int64_t count = static_cast<int64_t>(work.queries.size()), stride = end_block * positions;
         float* scores = grown(work.scores, count * stride);
         const int32_t* table = batch.tables + tile.segment * batch.table_stride;
-        const float* cache = layer.cache + kv_head * shape_.head_floats();
+        cache += kv_head * shape_.head_numbers();
         const auto keys_at = [&](int64_t vector) {
-            return cache + table[vector * kWidth / positions] * block_floats + vector * kWidth % positions;
+            return cache + table[vector * kWidth / positions] * block_numbers + vector * kWidth % positions;
         };
         for (int64_t vector = 0, left; (left = end_block * positions / kWidth - vector) > 0; vector += kVectorsScored) {
-            const float* keys[] = {keys_at(vector), left > 1 ? keys_at(vector + 1) : nullptr};
+            const Number* keys[] = {keys_at(vector), left > 1 ? keys_at(vector + 1) : nullptr};
             if (left > 1) score_part<kVectorsScored>(work, keys, scores + vector * kWidth, stride);
             else score_part<1>(work, keys, scores + vector * kWidth, stride);
         }
@@ -445,8 +459,8 @@ private:
                            dim - d);
     }
 
-    template <int kVectors>
-    void score_part(const Queries& work, const float* const* keys, float* scores, int64_t stride) const {
+    template <int kVectors, class Number>
+    void score_part(const Queries& work, const Number* const* keys, float* scores, int64_t stride) const {
         const int64_t count = static_cast<int64_t>(work.queries.size()), dim = model_.head_dim;
         const int64_t positions = shape_.positions();
         for (int64_t first = 0; first < count;) {
@@ -477,10 +491,10 @@ private:
         }
     }
 
-    template <int kVectors>
-    void accumulate_rows(int64_t size, const float* weights, int64_t stride, const float* cache, const int32_t* table,
+    template <int kVectors, class Number>
+    void accumulate_rows(int64_t size, const float* weights, int64_t stride, const Number* cache, const int32_t* table,
                          int64_t block, int64_t end, int64_t d, float* sums) const {
-        const int64_t floats = shape_.block_floats();
+        const int64_t floats = shape_.block_numbers();
         switch (size) {
             case 1: accumulate<1, kVectors>(weights, stride, cache, table, floats, shape_, block, end, d, sums); break;
             case 2: accumulate<2, kVectors>(weights, stride, cache, table, floats, shape_, block, end, d, sums); break;
@@ -535,15 +549,16 @@ extern "C" {
 #define PORTICO_PUBLIC __attribute__((visibility("default")))
 
 // To be changed with every function and structure here; `library.py` has the same number.
-PORTICO_PUBLIC int64_t portico_interface() { return 4; }
+PORTICO_PUBLIC int64_t portico_interface() { return 5; }
 
 // Whether the system gives this process what the kernels need besides instructions; to be asked before anything else.
 PORTICO_PUBLIC int32_t portico_is_usable() { return portico::are_registers_given() ? 1 : 0; }
 
 PORTICO_PUBLIC int64_t portico_panel() { return portico::kPanel; }
 
-PORTICO_PUBLIC int64_t portico_block_floats(int64_t block_size, int64_t num_kv_heads, int64_t head_dim) {
-    return portico::CacheShape{block_size, num_kv_heads, head_dim}.block_floats();
+// Keys and values of a block in one layer.
+PORTICO_PUBLIC int64_t portico_block_numbers(int64_t block_size, int64_t num_kv_heads, int64_t head_dim) {
+    return portico::CacheShape{block_size, num_kv_heads, head_dim}.block_numbers();
 }
 
 PORTICO_PUBLIC int64_t portico_packed_bytes(int32_t format, int64_t num_outputs, int64_t num_inputs) {

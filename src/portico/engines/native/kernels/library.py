@@ -22,7 +22,7 @@ _VARIANTS = (
 )
 _CPUINFO = Path("/proc/cpuinfo")
 # What functions and structures there are, as `decoder.cpp` numbers them.
-_INTERFACE = 4
+_INTERFACE = 5
 
 _logger = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ def _with_signatures(library: ctypes.CDLL) -> ctypes.CDLL:
     for name, result, arguments in (
         ("portico_panel", c_int64, ()),
         ("portico_byte_offset", c_int64, ()),
-        ("portico_block_floats", c_int64, (c_int64, c_int64, c_int64)),
+        ("portico_block_numbers", c_int64, (c_int64, c_int64, c_int64)),
         ("portico_packed_bytes", c_int64, (c_int32, c_int64, c_int64)),
         ("portico_pack", None, (c_void_p, c_int64, POINTER(Matrix))),
         ("portico_unpack", None, (POINTER(Matrix), c_void_p, c_int64, c_void_p)),

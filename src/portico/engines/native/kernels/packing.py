@@ -13,7 +13,7 @@ from portico.engines.native.kernels.memory import PanelMemory
 from portico.engines.native.kernels.structures import BFLOAT16, FLOAT16, FLOAT32, INT4, INT8, Matrix
 from portico.engines.native.quantization import FOUR_BITS, is_quantized, matrix_shape, quantized, values_and_scales
 
-_FORMATS = {
+FORMATS = {
     torch.float32: FLOAT32,
     torch.float16: FLOAT16,
     torch.bfloat16: BFLOAT16,
@@ -46,7 +46,7 @@ class PackedMatrix:
         memory: PanelMemory | None = None,
     ) -> None:
         num_outputs, num_inputs = matrix_shape(weight) if is_quantized(weight) else weight.shape
-        format_ = _FORMATS[dtype]
+        format_ = FORMATS[dtype]
         panel = library.portico_panel()
         self._library = library
         self._num_lanes = -(-num_outputs // panel) * panel

@@ -50,6 +50,7 @@ class Model(ctypes.Structure):
         ("head_dim", c_int64),
         ("ffn_size", c_int64),
         ("block_size", c_int64),
+        ("cache_format", c_int32),
         ("norm_eps", c_float),
         ("slopes", c_void_p),
         ("final_norm", c_void_p),

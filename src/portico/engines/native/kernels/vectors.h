@@ -121,6 +121,16 @@ inline void store_bytes(int8_t* p, Vector x, int8_t turned) {
 #error "these kernels are for AVX2 and AVX-512"
 #endif
 
+// Numbers of float32 and of float16 alike.
+inline Vector load_numbers(const float* p) { return load(p); }
+inline Vector load_numbers(const uint16_t* p) { return load_half(p); }
+inline void put_number(float* p, float x) { *p = x; }
+// What is too large for float16 is its largest number, and not infinite.
+inline void put_number(uint16_t* p, float x) {
+    constexpr float largest = 65504.0f;
+    *p = _cvtss_sh(x > largest ? largest : x < -largest ? -largest : x, _MM_FROUND_TO_NEAREST_INT);
+}
+
 // Stores the first `room` numbers, or all.
 inline void store_some(float* to, Vector x, int64_t room) {
     if (room >= kWidth) {
