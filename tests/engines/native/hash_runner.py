@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from portico.engines.native.decoder import DecoderConfig
-from portico.engines.native.drawing import Drawing, TorchDrawing
+from portico.engines.native.drawing import Drawing, TorchDrawing, best_ids
 from portico.engines.native.scheduler import Step
 from portico.engines.native.sequence import Sequence
 
@@ -73,6 +73,10 @@ class HashRunner:
         """See `ModelRunner`."""
         token_ids, hashes = hidden[rows].unbind(1)
         return self._by_token[token_ids] + self._by_hash[hashes % _NUM_ROWS]
+
+    def best(self, hidden: Tensor, rows: list[int]) -> list[int]:
+        """See `ModelRunner`."""
+        return best_ids(self.logits(hidden, rows))
 
     def _evaluate(self, sequence: Sequence, start: int, token_ids: list[int]) -> list[tuple[int, int]]:
         found = len(sequence.job.request.cache_salt)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections import Counter
 from typing import Any
@@ -17,10 +18,10 @@ from transformers import (
     TypicalLogitsWarper,
 )
 
-from portico.core.request import Watermark
+from portico.core.request import Sampling, Watermark
 from portico.engines.native import warpers
 from portico.engines.native.drawing import TorchDrawing
-from portico.engines.native.sampler import Sampler
+from portico.engines.native.sampler import Sampler, takes_best
 from portico.engines.native.sequence import Job, Sequence
 from portico.engines.native.watermark import green_ids
 from tests.engines.native.jobs import job, sampling
@@ -269,3 +270,32 @@ def test_a_ban_gives_way_where_nothing_else_is_left() -> None:
             asked = sampling(**banned, temperature=temperature, seed=1)
             [draw] = sampler.sample(scores, [sequence((9,), output, sampling=asked, **changes)])
             assert draw.token_id == expected
+
+
+# What a greedy sequence may ask for besides: values that change what its next token is, and fields that change nothing.
+ASKED = {
+    "temperature": 0.5,
+    "repetition_penalty": 1.1,
+    "presence_penalty": 0.1,
+    "frequency_penalty": 0.1,
+    "logit_bias": ((1, 2.0),),
+    "allowed_token_ids": (1, 2),
+    "banned_sequences": ((1, 2),),
+    "watermark": Watermark(0.5, 2.0, 1),
+}
+UNASKED = {"top_k", "top_p", "typical_p", "min_p", "seed", "frequency_penalty_is_relative", "grammar"}
+
+
+def test_only_sequences_that_ask_for_nothing_else_take_the_best_token() -> None:
+    assert {field.name for field in dataclasses.fields(Sampling)} == ASKED.keys() | UNASKED
+    assert takes_best(sequence())
+    assert takes_best(sequence(sampling=sampling(top_k=3, top_p=0.5, min_p=0.1, typical_p=0.5, seed=1)))
+    assert takes_best(sequence(min_tokens=3))
+    assert takes_best(sequence(stop_token_ids=frozenset({1})))
+    for name, value in ASKED.items():
+        assert not takes_best(sequence(sampling=sampling(**{name: value}))), name
+    assert not takes_best(sequence(logprobs=0))
+    assert not takes_best(sequence(min_tokens=3, stop_token_ids=frozenset({1})))
+    constrained = sequence()
+    constrained.job.constraint = object()  # type: ignore[assignment]
+    assert not takes_best(constrained)

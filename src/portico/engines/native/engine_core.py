@@ -22,7 +22,7 @@ from portico.engines.native.model_runner import ModelRunner
 from portico.engines.native.pace import PrefillPace
 from portico.engines.native.patience import Patience
 from portico.engines.native.restriction import leaves_nothing
-from portico.engines.native.sampler import Sampler
+from portico.engines.native.sampler import Sampler, takes_best
 from portico.engines.native.scheduler import Chunk, Scheduler, Step
 from portico.engines.native.sequence import Job, Sequence
 
@@ -166,9 +166,13 @@ class EngineCore:
         for sequence in step.sequences:
             self._scheduler.decoded(sequence)
         drawing = [*ready, *step.sequences]
-        if drawing:
-            logits = self._runner.logits(hidden, [*rows, *range(first, first + len(step.sequences))])
-            self._take(*self._careful.sample(logits, drawing, self._fail))
+        rows += range(first, first + len(step.sequences))
+        if not drawing:
+            return
+        if all(takes_best(each) for each in drawing):
+            self._take(drawing, [Draw(token_id, None) for token_id in self._runner.best(hidden, rows)])
+        else:
+            self._take(*self._careful.sample(self._runner.logits(hidden, rows), drawing, self._fail))
 
     def _prefilled(self, chunks: tuple[Chunk, ...], hidden: Tensor) -> tuple[list[Sequence], list[int]]:
         """The sequences whose first token can be drawn, and the rows of hidden states that it comes from."""

@@ -151,8 +151,16 @@ class KernelRunner:
     @torch.inference_mode()
     def logits(self, hidden: Tensor, rows: list[int]) -> Tensor:
         """See `ModelRunner`."""
-        # Most steps need all rows as they are.
-        return self._evaluate_head(hidden if rows == list(range(len(hidden))) else hidden[rows])
+        return self._evaluate_head(_chosen(hidden, rows))
+
+    @torch.inference_mode()
+    def best(self, hidden: Tensor, rows: list[int]) -> list[int]:
+        """See `ModelRunner`; the logits, of many rows as much as some layers' weights, are not written anywhere."""
+        chosen = _chosen(hidden, rows)
+        token_ids = torch.empty(len(rows), dtype=torch.int64)
+        self._library.portico_best(self._decoder, chosen.data_ptr(), len(rows), token_ids.data_ptr())
+        found: list[int] = token_ids.tolist()
+        return found
 
     def _forward(self, parts: list[tuple[Sequence, int, list[int]]]) -> Tensor:
         """Evaluates tokens of sequences, which begin at a place; [rows, hidden]."""
@@ -228,6 +236,11 @@ class KernelRunner:
         packed = PackedMatrix(self._library, weight, dtype, bias, is_paired=is_paired, memory=self._memory)
         self._owned.append(packed)
         return packed.structure
+
+
+def _chosen(hidden: Tensor, rows: list[int]) -> Tensor:
+    """Some rows; most steps need all as they are."""
+    return hidden if rows == list(range(len(hidden))) else hidden[rows]
 
 
 def _pages(num_blocks: int, block_bytes: int) -> npt.NDArray[np.uint8]:

@@ -42,3 +42,6 @@ class ModelRunner(Protocol):
 
     def logits(self, hidden: Tensor, rows: list[int]) -> Tensor:
         """Logits [rows, vocab] of some rows of hidden states."""
+
+    def best(self, hidden: Tensor, rows: list[int]) -> list[int]:
+        """The tokens with the highest of these logits, the first one of equals."""

@@ -186,6 +186,20 @@ class Sampler:
         return [Draw(draw.token_id, logprobs.get(place, draw.logprobs)) for place, draw in enumerate(draws)]
 
 
+def takes_best(sequence: Sequence) -> bool:
+    """Whether the next token is the one with the highest logit, and nothing else is asked for."""
+    request = sequence.job.request
+    sampling = request.sampling
+    return (
+        sampling.is_greedy
+        and request.logprobs is None
+        and sequence.job.constraint is None
+        and not (request.min_tokens and request.stop_token_ids)
+        and not (sampling.logit_bias or sampling.watermark)
+        and not (is_restricted(sampling) or _has_penalties(sequence))
+    )
+
+
 def _has_penalties(sequence: Sequence) -> bool:
     sampling = sequence.job.request.sampling
     return (sampling.repetition_penalty, sampling.presence_penalty, sampling.frequency_penalty) != (1, 0, 0)

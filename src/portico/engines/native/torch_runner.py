@@ -21,7 +21,7 @@ from portico.engines.native.attention import (
     tile_mask,
 )
 from portico.engines.native.decoder import Decoder, DecoderConfig
-from portico.engines.native.drawing import Drawing, TorchDrawing
+from portico.engines.native.drawing import Drawing, TorchDrawing, best_ids
 from portico.engines.native.linear import padded
 from portico.engines.native.scheduler import Chunk, Step
 from portico.engines.native.sequence import Sequence
@@ -95,6 +95,10 @@ class TorchRunner:
         """See `ModelRunner`."""
         self._num_heads_done += 1
         return self._decoder.logits(hidden.index_select(0, self._tensor(rows)))
+
+    def best(self, hidden: Tensor, rows: list[int]) -> list[int]:
+        """See `ModelRunner`."""
+        return best_ids(self.logits(hidden, rows).float())
 
     def _forward(
         self,

@@ -32,6 +32,12 @@ class Product:
         self._library.portico_head(self._decoder, x.contiguous().data_ptr(), len(x), y.data_ptr())
         return y
 
+    def best(self, x: Tensor) -> list[int]:
+        """The output with the largest product of each row."""
+        found = torch.full((len(x),), -1)
+        self._library.portico_best(self._decoder, x.contiguous().data_ptr(), len(x), found.data_ptr())
+        return [int(each) for each in found]
+
     def close(self) -> None:
         self._library.portico_destroy(self._decoder)
 
@@ -109,6 +115,39 @@ def test_kernels_of_bytes_have_the_same_bits(library: ctypes.CDLL, shape: tuple[
         found.append(product(x))
         product.close()
     assert torch.equal(*found)
+
+
+@pytest.mark.parametrize("num_threads", [1, 3])
+@pytest.mark.parametrize("shape", [(1, 4), (130, 67), (1000, 128)])
+@pytest.mark.parametrize("name", FORMATS)
+def test_the_best_output_is_that_of_the_largest_product(
+    library: ctypes.CDLL, name: str, shape: tuple[int, int], num_threads: int
+) -> None:
+    matrix = PackedMatrix(library, random_numbers(*shape), FORMATS[name], random_numbers(shape[0], seed=1) - 50)
+    product = Product(library, matrix, num_threads)
+    for num_rows in (1, 3, 7, 20, 100):
+        x = random_numbers(num_rows, shape[1], seed=num_rows)
+        assert product.best(x) == product(x).argmax(1).tolist()
+    product.close()
+
+
+def test_the_best_output_is_the_first_of_equals(library: ctypes.CDLL) -> None:
+    weight = random_numbers(700, 64)
+    weight[[5, 69, 70, 691]] = 10 * weight[5]
+    product = Product(library, PackedMatrix(library, weight, torch.float32), 3)
+    x = weight[5].repeat(9, 1)
+    assert product.best(x) == [5] * 9
+    product.close()
+
+
+def test_what_is_no_number_is_not_the_best_output(library: ctypes.CDLL) -> None:
+    weight = random_numbers(200, 64)
+    weight[3] = torch.nan
+    product = Product(library, PackedMatrix(library, weight, torch.float32), 2)
+    x = random_numbers(7, 64, seed=1)
+    assert product.best(x) == product(x).nan_to_num(-torch.inf).argmax(1).tolist()
+    assert product.best(torch.full((2, 64), torch.nan)) == [0, 0]
+    product.close()
 
 
 def test_the_largest_bytes_are_not_clipped(library: ctypes.CDLL) -> None:

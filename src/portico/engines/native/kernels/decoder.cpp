@@ -123,16 +123,25 @@ public:
 
     // Rows of `hidden` [rows, hidden] to `logits` [rows, vocab].
     bool evaluate_head(const float* hidden, int64_t num_rows, float* logits) {
-        reserve(num_rows, model_.hidden_size);
-        num_rows_ = num_rows;
-        set(0, model_.head);
-        threads_.run([&](int thread) {
-            const TileRegisters registers;
-            const Rows rows = prepared(hidden, model_.hidden_size, nullptr, model_.head, thread);
-            multiply<Use::kStore>(rows, model_.head, nullptr, kMatrices * model_.num_layers, phases_[0], logits,
-                                  model_.head.num_outputs, thread);
-        });
-        return had_memory();
+        return multiply_head<Use::kStore>(hidden, num_rows, model_.head.num_outputs, [&](int) { return logits; });
+    }
+
+    // Only the place of the largest logit of each row, the first one of equals.
+    bool find_best(const float* hidden, int64_t num_rows, int64_t* token_ids) {
+        const int count = threads_.count();
+        // Threads write rows of their own.
+        Best* best = grown(best_buffer_, num_rows * count);
+        std::fill_n(best, num_rows * count, Best{});
+        if (!multiply_head<Use::kBest>(hidden, num_rows, 1, [&](int thread) { return best + thread * num_rows; }))
+            return false;
+        for (int64_t row = 0; row < num_rows; ++row) {
+            Best found;
+            for (int thread = 0; thread < count; ++thread)
+                if (best[thread * num_rows + row].is_before(found)) found = best[thread * num_rows + row];
+            // Where there is no number at all, it is the first token.
+            token_ids[row] = found.output < model_.head.num_outputs ? found.output : 0;
+        }
+        return true;
     }
 
     // Draws a token for each row of `scores` [rows, size], and reports on it where that is asked for.
@@ -152,6 +161,21 @@ public:
 
 private:
     enum Phase { kQkv, kAttend, kOut, kGateUp, kDown, kPhases };
+
+    // `out_of` gives what a thread writes to.
+    template <Use kUse, class OutOf>
+    bool multiply_head(const float* hidden, int64_t num_rows, int64_t out_stride, const OutOf& out_of) {
+        reserve(num_rows, model_.hidden_size);
+        num_rows_ = num_rows;
+        set(0, model_.head);
+        threads_.run([&](int thread) {
+            const TileRegisters registers;
+            const Rows rows = prepared(hidden, model_.hidden_size, nullptr, model_.head, thread);
+            multiply<kUse>(rows, model_.head, nullptr, kMatrices * model_.num_layers, phases_[0], out_of(thread),
+                           out_stride, thread);
+        });
+        return had_memory();
+    }
 
     template <class Work>
     bool for_rows(int64_t num_rows, const Work& work) {
@@ -299,8 +323,8 @@ private:
 
     // `later` is the matrix that is read after this one, if that is known; `part` is the matrix's number in streams.
     template <Use kUse>
-    void multiply(const Rows& rows, const Matrix& matrix, const Matrix* later, int64_t part, Tasks& tasks, float* out,
-                  int64_t out_stride, int thread) {
+    void multiply(const Rows& rows, const Matrix& matrix, const Matrix* later, int64_t part, Tasks& tasks,
+                  Output<kUse>* out, int64_t out_stride, int thread) {
         const int64_t num_blocks = blocks_of(matrix), most = block_rows(matrix, num_rows_);
         const int64_t size = panel_bytes(matrix.format, matrix.num_inputs);
         Stream& stream = streams_[thread];
@@ -529,6 +553,7 @@ private:
     uint8_t* prepared_ = nullptr;
     float *qkv_ = nullptr, *attended_ = nullptr, *gated_ = nullptr, *scales_ = nullptr;
     std::vector<uint8_t> prepared_buffer_;
+    std::vector<Best> best_buffer_;
     std::vector<float> qkv_buffer_, attended_buffer_, gated_buffer_, scales_buffer_;
 };
 
@@ -549,7 +574,7 @@ extern "C" {
 #define PORTICO_PUBLIC __attribute__((visibility("default")))
 
 // To be changed with every function and structure here; `library.py` has the same number.
-PORTICO_PUBLIC int64_t portico_interface() { return 5; }
+PORTICO_PUBLIC int64_t portico_interface() { return 6; }
 
 // Whether the system gives this process what the kernels need besides instructions; to be asked before anything else.
 PORTICO_PUBLIC int32_t portico_is_usable() { return portico::are_registers_given() ? 1 : 0; }
@@ -614,6 +639,13 @@ PORTICO_PUBLIC int32_t portico_describe(void* decoder, const float* scores, int6
 PORTICO_PUBLIC int32_t portico_head(void* decoder, const float* hidden, int64_t num_rows, float* logits) {
     return portico::attempted([&] {
         return static_cast<portico::Decoder*>(decoder)->evaluate_head(hidden, num_rows, logits);
+    });
+}
+
+// The tokens with the highest logits, [rows], instead of these.
+PORTICO_PUBLIC int32_t portico_best(void* decoder, const float* hidden, int64_t num_rows, int64_t* token_ids) {
+    return portico::attempted([&] {
+        return static_cast<portico::Decoder*>(decoder)->find_best(hidden, num_rows, token_ids);
     });
 }
 }

@@ -22,7 +22,7 @@ _VARIANTS = (
 )
 _CPUINFO = Path("/proc/cpuinfo")
 # What functions and structures there are, as `decoder.cpp` numbers them.
-_INTERFACE = 5
+_INTERFACE = 6
 
 _logger = logging.getLogger(__name__)
 
@@ -67,6 +67,7 @@ def _with_signatures(library: ctypes.CDLL) -> ctypes.CDLL:
         ("portico_draw", c_int32, (c_void_p, c_void_p, c_int64, c_int64, POINTER(Choices), POINTER(Report), c_void_p)),
         ("portico_describe", c_int32, (c_void_p, c_void_p, c_int64, c_int64, c_void_p, POINTER(Report))),
         ("portico_head", c_int32, (c_void_p, c_void_p, c_int64, c_void_p)),
+        ("portico_best", c_int32, (c_void_p, c_void_p, c_int64, c_void_p)),
     ):
         function = getattr(library, name)
         function.restype = result

@@ -11,6 +11,8 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
+#include <type_traits>
 
 #include "tile_registers.h"
 #include "vectors.h"
@@ -19,8 +21,23 @@ namespace portico {
 
 enum Format : int32_t { kFloat32 = 0, kFloat16 = 1, kBfloat16 = 2, kInt8 = 3, kInt4 = 4 };
 
-// What becomes of the products: they are stored, added to what is there, or are gates and values of an FFN.
-enum class Use { kStore, kAdd, kGate };
+// What becomes of the products: they are stored, added to what is there, are gates and values of an FFN, or only the best
+// output of each row is kept.
+enum class Use { kStore, kAdd, kGate, kBest };
+
+// The largest product of a row so far, and its output; the first one of equals. What is no number is passed over.
+struct Best {
+    float score = -kInfinity;
+    int32_t output = std::numeric_limits<int32_t>::max();
+
+    bool is_before(const Best& other) const {
+        return score > other.score || (score == other.score && output < other.output);
+    }
+};
+
+// What products are written to: [rows] of so many.
+template <Use kUse>
+using Output = std::conditional_t<kUse == Use::kBest, Best, float>;
 
 #if defined(__AVX512F__)
 constexpr int kPanelVectors = 4;
@@ -434,11 +451,33 @@ inline Vector sigmoid_linear(Vector x) {
     return multiply(x, reciprocal(add(broadcast(1), exponential(subtract(broadcast(0), x)))));
 }
 
+// Looks for a better output among those of a panel.
+inline void take_best(const Sums& sums, const Matrix& matrix, int64_t panel, Best& best) {
+    Vector scores[kPanelVectors], most = broadcast(-kInfinity);
+    for (int v = 0; v < kPanelVectors; ++v) {
+        const int64_t output = panel * kPanel + v * kWidth, room = matrix.num_outputs - output;
+        scores[v] = sums.lanes[v];
+        if (matrix.bias) scores[v] = add(scores[v], load(matrix.bias + output));
+        if (room < kWidth) scores[v] = first_lanes(scores[v], std::max<int64_t>(room, 0), broadcast(-kInfinity));
+        // Of two, the second is taken if one is none.
+        most = maximum(scores[v], most);
+    }
+    Best found{largest(most)};
+    if (found.score < best.score) return;
+    for (int v = kPanelVectors - 1; v >= 0; --v)
+        if (const uint32_t places = equal(scores[v], broadcast(found.score)))
+            found.output = static_cast<int32_t>(panel * kPanel + v * kWidth + __builtin_ctz(places));
+    if (found.is_before(best)) best = found;
+}
+
 // Puts what came of a tile where it belongs.
 template <int kRows, Use kUse>
-void put_tile(const Sums* sums, int64_t row, const Matrix& matrix, int64_t panel, float* out, int64_t out_stride) {
+void put_tile(const Sums* sums, int64_t row, const Matrix& matrix, int64_t panel, Output<kUse>* out,
+              int64_t out_stride) {
     for (int r = 0; r < kRows; ++r) {
-        if constexpr (kUse == Use::kGate) {
+        if constexpr (kUse == Use::kBest) {
+            take_best(sums[r], matrix, panel, out[(row + r) * out_stride]);
+        } else if constexpr (kUse == Use::kGate) {
             const int64_t channel = panel * (kPanel / 2);
             for (int v = 0; v < kPanelVectors / 2; ++v)
                 store_some(out + (row + r) * out_stride + channel + v * kWidth,
@@ -528,7 +567,7 @@ inline int64_t num_portions(const Matrix& matrix, int64_t num_rows) {
 // Rows `first`, a multiple of 16, to below `last` of bytes with one panel, in tile registers.
 template <Use kUse>
 void multiply_panel_in_registers(const Rows& x, int64_t first, int64_t last, const Matrix& matrix, int64_t panel,
-                                 Weights weights, float* out, int64_t out_stride) {
+                                 Weights weights, Output<kUse>* out, int64_t out_stride) {
     alignas(64) int32_t sums[2 * kRegisterRows][kPanel];
     Vector scales[kPanelVectors];
     Integers corrections[kPanelVectors];
@@ -564,7 +603,7 @@ void multiply_panel_in_registers(const Rows& x, int64_t first, int64_t last, con
 // Rows `first` to below `last` of bytes with one panel.
 template <Use kUse>
 void multiply_panel_of_bytes(const Rows& x, int64_t first, int64_t last, const Matrix& matrix, int64_t panel,
-                             Weights weights, float* out, int64_t out_stride) {
+                             Weights weights, Output<kUse>* out, int64_t out_stride) {
     IntegerSums totals[kBlockRows];
     const int64_t num_inputs = round_up(matrix.num_inputs, 4), num_rows = last - first;
     const int64_t num_tiles = num_byte_tiles(num_rows);
@@ -599,7 +638,7 @@ void multiply_panel_of_bytes(const Rows& x, int64_t first, int64_t last, const M
 // Rows `first` to below `last` with one panel.
 template <Use kUse>
 void multiply_panel(const Rows& x, int64_t first, int64_t last, const Matrix& matrix, int64_t panel, Weights weights,
-                    float* out, int64_t out_stride) {
+                    Output<kUse>* out, int64_t out_stride) {
     if constexpr (kHasTileRegisters)
         if (x.is_tiled)
             return multiply_panel_in_registers<kUse>(x, first, last, matrix, panel, weights, out, out_stride);
