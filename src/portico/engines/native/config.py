@@ -33,8 +33,8 @@ class NativeConfig:
             first of them has ended.
         kv_cache_memory: bytes of KV cache; None is what `max_num_seqs` full sequences need, but no more than a quarter
             of a CPU's or nine tenths of a GPU's memory that is free once the weights are loaded.
-        kv_cache_dtype: how keys and values are held. auto is float16 with the engine's own kernels, float32 with weights
-            of float32; without them it is what is computed with.
+        kv_cache_dtype: how keys and values are held. auto is float16 with the engine's own kernels, or float32 with
+            weights of float32; without them it is what is computed with.
         num_speculative_tokens: tokens that a step guesses and checks besides, by what a sequence said before; they are
             shared out among those that run. The answer is the same with any number. None is four, or none without
             the engine's own kernels.
