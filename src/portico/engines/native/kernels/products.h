@@ -238,6 +238,27 @@ struct Ahead {
     }
 };
 
+// For a pass of one row, which only waits for weights, with each step of 128 or 256 bytes; on processors with tile
+// registers. These read on into the next page of memory once two lines near the end of a page have been asked for, and
+// fetch lines in pairs. With more rows weights are to be there earlier.
+template <int kBytes>
+inline void fetch_near(const void* weights) {
+    constexpr uintptr_t page = 4096, line = 64;
+    const char* place = static_cast<const char*>(weights);
+    const uintptr_t address = reinterpret_cast<uintptr_t>(weights);
+    if (address % page == 0) {
+        _mm_prefetch(place + 52 * line, _MM_HINT_T1);
+        _mm_prefetch(place + 53 * line, _MM_HINT_T1);
+    }
+    // The first and the last of four lines.
+    if constexpr (kBytes == 4 * line) {
+        _mm_prefetch(place + page, _MM_HINT_T1);
+        _mm_prefetch(place + page + 3 * line, _MM_HINT_T1);
+    } else {
+        _mm_prefetch(place + page + address / kBytes % 2 * line, _MM_HINT_T1);
+    }
+}
+
 // What a panel's outputs sum up to for one row.
 struct Sums {
     Vector lanes[kPanelVectors];
@@ -265,7 +286,8 @@ inline void multiply_floats(const Rows& x, int64_t row, const typename Read::Num
     do {
         Vector weights[kPanelVectors];
         for (int v = 0; v < kPanelVectors; ++v) weights[v] = Read::read(panel + v * kWidth);
-        ahead.fetch<2>(input);
+        if constexpr (kRows == 1 && kHasTileRegisters) fetch_near<kPanel * sizeof(*panel)>(panel);
+        else ahead.fetch<2>(input);
         PORTICO_EACH(PORTICO_STEP)
         panel += kPanel;
     } while (++input < num_inputs);
@@ -376,8 +398,12 @@ inline void multiply_bytes(const uint8_t* x, int64_t stride, const int8_t* panel
         asm("" : "+r"(stride));
         Integers weights[kVectors];
         for (int v = 0; v < kVectors; ++v) weights[v] = load_integers(panel + v * kStep * 4 * kWidth);
-        ahead.fetch<kLines>(0);
-        ahead.place += ahead.stride;
+        if constexpr (kRows == 1 && kHasTileRegisters) {
+            fetch_near<4 * kPanel>(panel);
+        } else {
+            ahead.fetch<kLines>(0);
+            ahead.place += ahead.stride;
+        }
         PORTICO_EACH(PORTICO_STEP)
         panel += 4 * kPanel;
         for (auto& place : xs) place += 4;
