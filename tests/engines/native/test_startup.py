@@ -14,6 +14,7 @@ from portico.core.freed_memory import give_back_freed_memory
 from portico.engines.native import startup
 from portico.engines.native.config import NativeConfig
 from portico.engines.native.engine_core import EngineCore
+from portico.engines.native.kernels.library import load
 from portico.engines.native.memory import available_memory
 from portico.engines.native.startup import build
 from tests.engines.native.conftest import write_checkpoint
@@ -41,6 +42,17 @@ def test_number_formats(name: str, device: torch.device, stored: str | None, exp
     assert startup._dtype(name, device, stored) is expected
 
 
+def test_checkpoints_of_bfloat16_stay_so_where_it_is_fast() -> None:
+    for stored, expected in (
+        ("bfloat16", torch.bfloat16),
+        ("float16", torch.float16),
+        ("float32", torch.float32),
+        (None, torch.float32),
+    ):
+        assert startup._dtype("auto", CPU, stored, prefers_bfloat16=True) is expected
+    assert startup._dtype("float16", CPU, "bfloat16", prefers_bfloat16=True) is torch.float16
+
+
 def test_without_kernels_weights_are_as_wide_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(startup, "is_supported", lambda: False)
     assert startup._dtype("auto", CPU, "bfloat16") is torch.float32
@@ -60,7 +72,9 @@ def test_a_checkpoint_of_sixteen_bits_is_held_in_sixteen(tmp_path: Path) -> None
     config = json.loads((path / "config.json").read_text())
     (path / "config.json").write_text(json.dumps(config | {"dtype": "bfloat16"}))
     _, ready = build(path, NativeConfig(device="cpu"), lambda _: None)
-    assert ready.info.dtype == "float16"
+    library = load()
+    is_fast = library is not None and library.portico_prefers_bfloat16()
+    assert ready.info.dtype == ("bfloat16" if is_fast else "float16")
     assert ready.num_threads == 1
 
 

@@ -45,8 +45,10 @@ def build(path: Path, config: NativeConfig, on_progress: Callable[[float], None]
     """
     base_bytes = resident_bytes()
     device = _device(config.device)
+    library = _kernels(config, device)
     checkpoint = read_checkpoint(path)
-    dtype = _dtype(config.dtype, device, checkpoint.dtype)
+    prefers_bfloat16 = library is not None and bool(library.portico_prefers_bfloat16())
+    dtype = _dtype(config.dtype, device, checkpoint.dtype, prefers_bfloat16=prefers_bfloat16)
     wanted_len = config.max_model_len or checkpoint.config.max_position
     if wanted_len > checkpoint.config.max_position:
         raise EngineStartError(
@@ -54,7 +56,6 @@ def build(path: Path, config: NativeConfig, on_progress: Callable[[float], None]
             f"was made for."
         )
     sizes = checkpoint.config
-    library = _kernels(config, device)
     cache_dtype = _cache_dtype(config.kv_cache_dtype, dtype, has_kernels=library is not None)
     if library is None:
         per_token = KVCache.bytes_per_token(sizes.num_layers, sizes.num_kv_heads, sizes.head_dim, cache_dtype)
@@ -145,11 +146,16 @@ def _device(name: str) -> torch.device:
     return torch.device("cuda" if has_cuda and name != "cpu" else "cpu")
 
 
-def _dtype(name: str, device: torch.device, stored: str | None) -> torch.dtype:
-    """What `dtype` means on a device, for a checkpoint whose weights are stored as `stored`."""
+def _dtype(name: str, device: torch.device, stored: str | None, *, prefers_bfloat16: bool = False) -> torch.dtype:
+    """What `dtype` means on a device, for a checkpoint whose weights are stored as `stored`.
+
+    With `prefers_bfloat16` it multiplies numbers of bfloat16 faster than those of float16.
+    """
     has_kernels = device.type == "cpu" and is_supported()
     if name == "auto":
         if device.type != "cpu":
+            return torch.bfloat16
+        if prefers_bfloat16 and stored == "bfloat16":
             return torch.bfloat16
         return torch.float16 if has_kernels and stored in ("float16", "bfloat16") else torch.float32
     if name in ("float16", "int8") and not has_kernels:

@@ -110,7 +110,7 @@ public:
     bool forward(const Batch& batch) {
         plan(batch);
         threads_.run([&](int thread) {
-            const TileRegisters registers;
+            const TileRegisters registers(num_tiled_rows());
             for (int64_t i = 0; i < model_.num_layers; ++i) run_layer(batch, i, thread);
             const int64_t size = model_.hidden_size;
             for (int64_t row = thread; row < batch.num_rows; row += threads_.count()) {
@@ -169,7 +169,7 @@ private:
         num_rows_ = num_rows;
         set(0, model_.head);
         threads_.run([&](int thread) {
-            const TileRegisters registers;
+            const TileRegisters registers(num_tiled_rows());
             const Rows rows = prepared(hidden, model_.hidden_size, nullptr, model_.head, thread);
             multiply<kUse>(rows, model_.head, nullptr, kMatrices * model_.num_layers, phases_[0], out_of(thread),
                            out_stride, thread);
@@ -199,6 +199,8 @@ private:
     bool had_memory() { return !lacks_memory_.exchange(false, std::memory_order_relaxed); }
 
     static constexpr int64_t kMatrices = 4;
+    // What an activation takes at most when it is prepared for a product, with registers that are not full.
+    static constexpr int64_t kInputBytes = kHasTileRegisters ? 8 : sizeof(float);
 
     // So few rows are prepared by every thread for itself: that takes less time than waiting for one that does it.
     static constexpr int64_t kFewRows = 2;
@@ -227,11 +229,11 @@ private:
     }
 
     void reserve(int64_t num_rows, int64_t size) {
-        row_bytes_ = round_up(size, 64) * sizeof(float);
-        prepared_ = grown(prepared_buffer_, round_up(num_rows, kRegisterRows) * row_bytes_);
+        row_bytes_ = round_up(size, 64) * kInputBytes;
+        prepared_ = grown(prepared_buffer_, round_up(num_rows, 2 * kRegisterRows) * row_bytes_);
         scales_ = grown(scales_buffer_, num_rows);
         for (auto& own : own_) {
-            own.data = grown(own.buffer, kFewRows * row_bytes_);
+            own.data = grown(own.buffer, kRegisterRows * row_bytes_);
             own.normalised = grown(own.normalised_buffer, round_up(size, 64));
         }
     }
@@ -245,6 +247,9 @@ private:
         const int64_t size = block_rows(matrix, num_rows_);
         return (num_rows_ + size - 1) / size;
     }
+
+    // Rows in tile registers at most; numbers of bfloat16 are those of all matrices or of none.
+    int64_t num_tiled_rows() const { return model_.head.format == kBfloat16 ? kParts * num_rows_ : num_rows_; }
 
     // The phases up to the end of attention; the layers are alike.
     void set_attention(const Layer& layer) {
@@ -294,31 +299,33 @@ private:
         threads_.meet();
     }
 
-    // The rows that a product reads: normalised if there is a weight, and quantised if the matrix is.
+    // The rows that a product reads: normalised if there is a weight, and quantised or split if the matrix asks for it.
     Rows prepared(const float* x, int64_t size, const float* norm, const Matrix& matrix, int thread) {
         const bool is_quantised = matrix.format == kInt8 || matrix.format == kInt4;
-        if (!is_quantised && !norm)
+        const bool is_few = num_rows_ <= kFewRows, is_tiled = portico::is_tiled(matrix, num_rows_);
+        if (!is_quantised && !is_tiled && !norm)
             return {reinterpret_cast<const uint8_t*>(x), size * static_cast<int64_t>(sizeof(float)), nullptr};
         Own& own = own_[thread];
-        const bool is_few = num_rows_ <= kFewRows, is_tiled = portico::is_tiled(matrix, num_rows_);
         uint8_t* data = is_few ? own.data : prepared_;
         float* scales = is_few ? own.scales : scales_;
+        const int64_t stride = is_tiled ? num_tiled_steps(matrix) * kRegisterBytes : row_bytes_;
         for (int64_t row = is_few ? 0 : thread; row < num_rows_; row += is_few ? 1 : threads_.count()) {
             const float* from = x + row * size;
-            uint8_t* to = data + row * row_bytes_;
-            if (is_tiled) to = data + row / kRegisterRows * kRegisterRows * size + row % kRegisterRows * kRegisterInputs;
-            if (!is_quantised) {
-                normalise(from, norm, size, model_.norm_eps, reinterpret_cast<float*>(to));
-                continue;
-            }
+            uint8_t* to = data + row * stride;
             if (norm) {
-                normalise(from, norm, size, model_.norm_eps, own.normalised);
-                from = own.normalised;
+                float* normalised = is_quantised || is_tiled ? own.normalised : reinterpret_cast<float*>(to);
+                normalise(from, norm, size, model_.norm_eps, normalised);
+                from = normalised;
             }
-            scales[row] = quantise(from, size, matrix.format, to, is_tiled ? kRegisterBytes : kRegisterInputs);
+            if (is_tiled && is_quantised)
+                scales[row] = quantise(from, size, matrix.format,
+                                       data + row / kRegisterRows * stride + row % kRegisterRows * kRowBytes,
+                                       kRegisterBytes);
+            else if (is_quantised) scales[row] = quantise(from, size, matrix.format, to);
+            else if (is_tiled) split(from, size, row, stride, data);
         }
         if (!is_few) threads_.meet();
-        return {data, is_tiled ? kRegisterRows * size : row_bytes_, scales, is_tiled};
+        return {data, stride, scales, is_tiled};
     }
 
     // `later` is the matrix that is read after this one, if that is known; `part` is the matrix's number in streams.
@@ -574,10 +581,13 @@ extern "C" {
 #define PORTICO_PUBLIC __attribute__((visibility("default")))
 
 // To be changed with every function and structure here; `library.py` has the same number.
-PORTICO_PUBLIC int64_t portico_interface() { return 6; }
+PORTICO_PUBLIC int64_t portico_interface() { return 7; }
 
 // Whether the system gives this process what the kernels need besides instructions; to be asked before anything else.
 PORTICO_PUBLIC int32_t portico_is_usable() { return portico::are_registers_given() ? 1 : 0; }
+
+// Whether numbers of bfloat16 are multiplied faster than those of float16.
+PORTICO_PUBLIC int32_t portico_prefers_bfloat16() { return portico::kHasTileRegisters; }
 
 PORTICO_PUBLIC int64_t portico_panel() { return portico::kPanel; }
 

@@ -16,13 +16,13 @@ _LEVEL_3 = ("avx2", "fma", "f16c", "bmi1", "bmi2", "abm", "movbe")
 # The best first, each with what the processor must have.
 _AVX512 = (*_LEVEL_3, "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "avx512_vnni")
 _VARIANTS = (
-    ("amx", (*_AVX512, "amx_tile", "amx_int8")),
+    ("amx", (*_AVX512, "avx512_bf16", "amx_tile", "amx_int8", "amx_bf16")),
     ("avx512", _AVX512),
     ("avx2", _LEVEL_3),
 )
 _CPUINFO = Path("/proc/cpuinfo")
 # What functions and structures there are, as `decoder.cpp` numbers them.
-_INTERFACE = 6
+_INTERFACE = 7
 
 _logger = logging.getLogger(__name__)
 

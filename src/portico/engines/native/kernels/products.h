@@ -6,7 +6,7 @@
 //   kInt8:  [panels][inputs / 4][kPanel][4] signed bytes; activations are bytes too, with one scale for each row
 //   kInt4:  [panels][inputs / 32], each the 4 bits of [4][kPanel][4] inputs and of those 4 behind them, eight too much, and
 //           then [kPanel] scales of float16; activations as before
-//   others: [panels][inputs][kPanel]
+//   others: [panels][inputs][kPanel]; of kBfloat16 for tile registers [panels][inputs / 2][kPanel][2]
 #pragma once
 
 #include <algorithm>
@@ -83,17 +83,31 @@ struct Rows {
     bool is_tiled = false;
 };
 
+// Whether weights are numbers for tile registers, with any number of rows.
+inline bool has_pairs(const Matrix& matrix) {
+    return kHasTileRegisters && matrix.format == kBfloat16 && matrix.num_inputs % (kRowBytes / 2) == 0;
+}
+
 // Whether a product of so many rows is one of tile registers.
 inline bool is_tiled(const Matrix& matrix, int64_t num_rows) {
-    return kHasTileRegisters && matrix.format == kInt8 && matrix.num_inputs % kRegisterInputs == 0 &&
-           num_rows >= kLeastRegisterRows;
+    const bool has_bytes = kHasTileRegisters && matrix.format == kInt8 && matrix.num_inputs % kRowBytes == 0;
+    return has_pairs(matrix) || (has_bytes && num_rows >= kLeastRegisterRows);
 }
+
+// Steps of a pass through a panel in tile registers, for each of which 16 rows of activations have a register.
+inline int64_t num_tiled_steps(const Matrix& matrix) {
+    return matrix.num_inputs * (matrix.format == kInt8 ? 1 : 2) / kRowBytes;
+}
+
+// Rows that two registers have room for.
+inline int64_t paired_rows(const Matrix& matrix) { return matrix.format == kInt8 ? 2 * kRegisterRows : kSplitRows; }
 
 // Rows that a thread takes at a time.
 inline int64_t block_rows(const Matrix& matrix, int64_t num_rows) {
     if (!is_tiled(matrix, num_rows)) return kBlockRows;
-    constexpr int64_t step = 2 * kRegisterRows, most = 256, most_bytes = 768 << 10;
-    return std::clamp(most_bytes / matrix.num_inputs / step * step, step, most);
+    constexpr int64_t most = 256, most_bytes = 768 << 10;
+    const int64_t step = paired_rows(matrix), bytes = 2 * kRegisterBytes * num_tiled_steps(matrix);
+    return std::clamp(most_bytes / bytes * step, step, most / step * step);
 }
 
 #if defined(__AVX512VNNI__)
@@ -118,7 +132,7 @@ inline int64_t output_at(int64_t panel, int64_t lane, int64_t num_outputs, bool 
 
 template <class Number>
 void pack(const uint8_t* rows, int64_t row_bytes, const Matrix& matrix, Number* panels) {
-    const int64_t group = sizeof(Number) == 1 ? 4 : 1;
+    const int64_t group = sizeof(Number) == 1 ? 4 : has_pairs(matrix) ? 2 : 1;
     const int64_t depth = round_up(matrix.num_inputs, group);
     for (int64_t panel = 0; panel < matrix.num_panels(); ++panel) {
         Number* begin = panels + panel * depth * kPanel;
@@ -157,7 +171,8 @@ inline void unpack(const Matrix& matrix, int64_t output, float* row) {
     const uint8_t* panel =
         static_cast<const uint8_t*>(matrix.panels) + output / kPanel * panel_bytes(matrix.format, matrix.num_inputs);
     for (int64_t input = 0; input < matrix.num_inputs; ++input) {
-        const int64_t place = input * kPanel + output % kPanel;
+        const int64_t group = has_pairs(matrix) ? 2 : 1;
+        const int64_t place = (input / group * kPanel + output % kPanel) * group + input % group;
         if (matrix.format == kFloat32) {
             row[input] = reinterpret_cast<const float*>(panel)[place];
             continue;
@@ -585,41 +600,45 @@ inline Sums scaled(const IntegerSums& sums, const Matrix& matrix, int64_t panel,
 
 // How often a product of so many rows asks for weights that come later.
 inline int64_t num_portions(const Matrix& matrix, int64_t num_rows) {
-    const int64_t num_steps = matrix.num_inputs / kRegisterInputs;
-    const int64_t num_tiles = (num_rows + 2 * kRegisterRows - 1) / (2 * kRegisterRows);
-    return num_rows + (num_rows <= kRegisterRows ? 1 : 2 * num_tiles) * num_steps;
+    const int64_t most = paired_rows(matrix), num_pairs = (num_rows + most - 1) / most;
+    return num_rows + (num_rows <= most / 2 ? 1 : 2 * num_pairs) * num_tiled_steps(matrix);
 }
 
-// Rows `first`, a multiple of 16, to below `last` of bytes with one panel, in tile registers.
-template <Use kUse>
+// Rows `first`, a multiple of those in two registers, to below `last` with one panel, in tile registers.
+template <Use kUse, bool kAreBytes>
 void multiply_panel_in_registers(const Rows& x, int64_t first, int64_t last, const Matrix& matrix, int64_t panel,
                                  Weights weights, Output<kUse>* out, int64_t out_stride) {
-    alignas(64) int32_t sums[2 * kRegisterRows][kPanel];
+    using Sum = std::conditional_t<kAreBytes, int32_t, float>;
+    alignas(64) Sum sums[2 * kRegisterRows][kPanel];
     Vector scales[kPanelVectors];
     Integers corrections[kPanelVectors];
-    for (int v = 0; v < kPanelVectors; ++v) {
-        scales[v] = load(matrix.scales + panel * kPanel + v * kWidth);
-        corrections[v] = load_integers(matrix.corrections + panel * kPanel + v * kWidth);
-    }
-    const int64_t num_steps = matrix.num_inputs / kRegisterInputs, at_once = 2 * kRegisterRows;
-    const int8_t* numbers = reinterpret_cast<const int8_t*>(weights.panel);
-    for (int64_t row = first; row < last; row += at_once) {
-        const uint8_t* rows = x.data + row / kRegisterRows * x.stride;
-        if (last - row <= kRegisterRows) {
-            multiply_register(rows, numbers, num_steps, *weights.stream, sums[0]);
+    if constexpr (kAreBytes)
+        for (int v = 0; v < kPanelVectors; ++v) {
+            scales[v] = load(matrix.scales + panel * kPanel + v * kWidth);
+            corrections[v] = load_integers(matrix.corrections + panel * kPanel + v * kWidth);
+        }
+    const int64_t num_steps = num_tiled_steps(matrix), most = paired_rows(matrix);
+    for (int64_t row = first; row < last; row += most) {
+        const uint8_t* rows = x.data + row / most * 2 * x.stride;
+        if (last - row <= most / 2) {
+            multiply_register<kAreBytes>(rows, weights.panel, num_steps, *weights.stream, sums);
         } else {
             for (int half = 0; half < 2; ++half)
-                multiply_registers(rows, x.stride, numbers + half * 2 * kRegisterInputs, num_steps, *weights.stream,
-                                   sums[0] + half * 2 * kWidth);
+                multiply_registers<kAreBytes>(rows, x.stride, weights.panel + half * 2 * kRowBytes, num_steps,
+                                              *weights.stream, sums[0] + half * 2 * kWidth);
         }
-        const int64_t count = std::min(at_once, last - row);
+        const int64_t count = std::min(most, last - row);
         for (int64_t r = 0; r < count; ++r) {
             weights.stream->fetch();
-            const Vector scale = broadcast(x.scales[row + r]);
             Sums found;
             for (int v = 0; v < kPanelVectors; ++v) {
-                const Integers sum = add_integers(load_integers(sums[r] + v * kWidth), corrections[v]);
-                found.lanes[v] = multiply(multiply(as_floats(sum), scales[v]), scale);
+                if constexpr (kAreBytes) {
+                    const Integers sum = add_integers(load_integers(sums[r] + v * kWidth), corrections[v]);
+                    found.lanes[v] = multiply(multiply(as_floats(sum), scales[v]), broadcast(x.scales[row + r]));
+                } else {
+                    const float* parts = sums[kParts * r] + v * kWidth;
+                    found.lanes[v] = add(add(load(parts + kPanel), load(parts + 2 * kPanel)), load(parts));
+                }
             }
             put_tile<1, kUse>(&found, row + r, matrix, panel, out, out_stride);
         }
@@ -666,8 +685,13 @@ template <Use kUse>
 void multiply_panel(const Rows& x, int64_t first, int64_t last, const Matrix& matrix, int64_t panel, Weights weights,
                     Output<kUse>* out, int64_t out_stride) {
     if constexpr (kHasTileRegisters)
-        if (x.is_tiled)
-            return multiply_panel_in_registers<kUse>(x, first, last, matrix, panel, weights, out, out_stride);
+        if (x.is_tiled) {
+            if (matrix.format == kInt8)
+                multiply_panel_in_registers<kUse, true>(x, first, last, matrix, panel, weights, out, out_stride);
+            else
+                multiply_panel_in_registers<kUse, false>(x, first, last, matrix, panel, weights, out, out_stride);
+            return;
+        }
     if (matrix.format == kInt8)
         return multiply_panel_of_bytes<kUse>(x, first, last, matrix, panel, weights, out, out_stride);
     const int64_t most = matrix.format == kInt4 ? kNibbleTileRows : kTileRows;

@@ -20,25 +20,25 @@ public:
         length_ += size;
     }
 
-    // The thread is about to read `size` bytes of a part, or of another thread's. As many behind them are asked for by
-    // `num_portions` calls.
+    // The thread is about to read `size` bytes of a part, or of another thread's. As many are asked for meanwhile, by
+    // `num_portions` calls: those that come as far behind what is read.
     void read(int64_t part, const void* begin, int64_t size, int64_t num_portions) {
         const Part& own = parts_[part];
-        const char* end = static_cast<const char*>(begin) + size;
+        const char* place = static_cast<const char*>(begin);
         num_left_ = 0;
-        if (end <= own.begin || end > own.begin + own.size) return;
-        const int64_t now = own.start + (end - own.begin);
+        if (place < own.begin || place >= own.begin + own.size) return;
+        const int64_t now = own.start + (place - own.begin), distance = std::min(size, kMostAhead);
         // From the first part on again, whose beginning may have been asked for.
         if (now < read_) fetched_ = std::max<int64_t>(fetched_ - length_, 0);
         read_ = now;
-        if (fetched_ < read_) {
-            fetched_ = read_;
+        if (fetched_ < now + distance) {
+            fetched_ = now + distance;
             part_ = part;
-            place_ = end;
+            place_ = place + distance;
             end_ = own.begin + own.size;
             if (place_ == end_) turn_over();
         }
-        num_left_ = std::max<int64_t>(0, (read_ + size - fetched_) / kLine);
+        num_left_ = std::max<int64_t>(0, (now + size + distance - fetched_) / kLine);
         portion_ = (num_left_ + num_portions - 1) / num_portions;
     }
 
@@ -59,6 +59,8 @@ public:
 
 private:
     static constexpr int64_t kLine = 64;
+    // More than this does not stay in the cache until it is read.
+    static constexpr int64_t kMostAhead = 128 << 10;
 
     struct Part {
         const char* begin;
