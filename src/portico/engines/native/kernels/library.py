@@ -13,13 +13,13 @@ from portico.engines.native.kernels.structures import Batch, Choices, Matrix, Mo
 
 # What the compiler takes for granted of x86-64-v3, in the system's words; the fourth level has all of it.
 _LEVEL_3 = ("avx2", "fma", "f16c", "bmi1", "bmi2", "abm", "movbe")
-# The best first, each with what the processor must have.
 _AVX512 = (*_LEVEL_3, "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "avx512_vnni")
-_VARIANTS = (
-    ("amx", (*_AVX512, "avx512_bf16", "amx_tile", "amx_int8", "amx_bf16")),
-    ("avx512", _AVX512),
-    ("avx2", _LEVEL_3),
-)
+# The best first, each with what the processor must have.
+VARIANTS = {
+    "amx": (*_AVX512, "avx512_bf16", "amx_tile", "amx_int8", "amx_bf16"),
+    "avx512": _AVX512,
+    "avx2": _LEVEL_3,
+}
 _CPUINFO = Path("/proc/cpuinfo")
 # What functions and structures there are, as `decoder.cpp` numbers them.
 _INTERFACE = 7
@@ -31,7 +31,7 @@ _logger = logging.getLogger(__name__)
 def load(variant: str | None = None) -> ctypes.CDLL | None:
     """The kernels of a variant, or the best ones; None if this processor cannot run them or there are none."""
     flags = _processor_flags()
-    for name, needed in _VARIANTS:
+    for name, needed in VARIANTS.items():
         if variant in (None, name) and flags.issuperset(needed):
             spec = importlib.util.find_spec(f"{__package__}.{name}")
             if spec is not None and spec.origin is not None:
