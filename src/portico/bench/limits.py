@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from portico.bench.shapes import BYTES_OF_DTYPE, ModelShape
 from portico.bench.workload import BenchRequest
 
-# int8 and int4 are formats of weights; keys and values are kept as the activations are.
-_KV_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "int8": 4, "int4": 4}
+# By the format of weights, what a number of keys and values takes unless something else was asked for.
+_KV_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "int8": 2, "int4": 2}
 # Four bits, and a scale of sixteen for 32 weights.
 _WEIGHT_BYTES = {**BYTES_OF_DTYPE, "int4": 0.5625}
 # What products of other formats are computed in.

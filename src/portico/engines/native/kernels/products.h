@@ -74,8 +74,8 @@ struct Matrix {
     int64_t num_panels() const { return (num_outputs + kPanel - 1) / kPanel; }
 };
 
-// Activations as products read them: [rows] of `stride` bytes, float32 or quantised with `scales` [rows]; with `is_tiled`
-// [rows / 16][inputs / 64][16][64], 16 rows of which take `stride` bytes.
+// Activations as products read them: [rows] of `stride` bytes, float32 or quantised with `scales` [rows]. With `is_tiled` 16
+// rows in tile registers take `stride` bytes: [rows / 16][inputs / 64][16][64] of bytes, or what `split` makes of rows.
 struct Rows {
     const uint8_t* data;
     int64_t stride;

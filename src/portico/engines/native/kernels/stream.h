@@ -21,7 +21,7 @@ public:
     }
 
     // The thread is about to read `size` bytes of a part, or of another thread's. As many are asked for meanwhile, by
-    // `num_portions` calls: those that come as far behind what is read.
+    // `num_portions` calls, some distance behind what is read.
     void read(int64_t part, const void* begin, int64_t size, int64_t num_portions) {
         const Part& own = parts_[part];
         const char* place = static_cast<const char*>(begin);
@@ -31,7 +31,7 @@ public:
         // From the first part on again, whose beginning may have been asked for.
         if (now < read_) fetched_ = std::max<int64_t>(fetched_ - length_, 0);
         read_ = now;
-        if (fetched_ < now + distance) {
+        if (fetched_ <= now) {
             fetched_ = now + distance;
             part_ = part;
             place_ = place + distance;

@@ -73,6 +73,23 @@ private:
     };
 };
 
+inline void clear_sums() {
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+}
+
+// To rows of 64 numbers; the second two registers are `offset` bytes behind the first two.
+inline void store_sums(void* sums, int64_t offset) {
+    constexpr int64_t stride = 4 * kRowBytes;
+    uint8_t* to = static_cast<uint8_t*>(sums);
+    _tile_stored(0, to, stride);
+    _tile_stored(1, to + kRowBytes, stride);
+    _tile_stored(2, to + offset, stride);
+    _tile_stored(3, to + offset + kRowBytes, stride);
+}
+
 #define PORTICO_MULTIPLY(sum, x, weights)        \
     if constexpr (kAreBytes) {                   \
         _tile_dpbusd(sum, x, weights);           \
@@ -85,10 +102,7 @@ private:
 template <bool kAreBytes>
 inline void multiply_register(const uint8_t* x, const uint8_t* panel, int64_t num_steps, Stream& stream, void* sums) {
     constexpr int64_t stride = 4 * kRowBytes;
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
+    clear_sums();
     do {
         _tile_loadd(4, x, kRowBytes);
         _tile_loadd(6, panel, stride);
@@ -103,11 +117,7 @@ inline void multiply_register(const uint8_t* x, const uint8_t* panel, int64_t nu
         x += kRegisterBytes;
         panel += 4 * kRegisterBytes;
     } while (--num_steps);
-    uint8_t* to = static_cast<uint8_t*>(sums);
-    _tile_stored(0, to, stride);
-    _tile_stored(1, to + kRowBytes, stride);
-    _tile_stored(2, to + 2 * kRowBytes, stride);
-    _tile_stored(3, to + 3 * kRowBytes, stride);
+    store_sums(sums, 2 * kRowBytes);
 }
 
 // The same of 32 rows with two vectors of outputs, to `sums` [32][64]; the other 16 rows are `rows_stride` bytes behind.
@@ -115,10 +125,7 @@ template <bool kAreBytes>
 inline void multiply_registers(const uint8_t* x, int64_t rows_stride, const uint8_t* panel, int64_t num_steps,
                                Stream& stream, void* sums) {
     constexpr int64_t stride = 4 * kRowBytes;
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
+    clear_sums();
     do {
         _tile_loadd(4, x, kRowBytes);
         _tile_loadd(6, panel, stride);
@@ -132,11 +139,7 @@ inline void multiply_registers(const uint8_t* x, int64_t rows_stride, const uint
         x += kRegisterBytes;
         panel += 4 * kRegisterBytes;
     } while (--num_steps);
-    uint8_t* to = static_cast<uint8_t*>(sums);
-    _tile_stored(0, to, stride);
-    _tile_stored(1, to + kRowBytes, stride);
-    _tile_stored(2, to + kRegisterRows * stride, stride);
-    _tile_stored(3, to + kRegisterRows * stride + kRowBytes, stride);
+    store_sums(sums, kRegisterRows * stride);
 }
 
 #undef PORTICO_MULTIPLY
