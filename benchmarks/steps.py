@@ -56,11 +56,11 @@ def main() -> None:
     )
     num_tokens = max(max(arguments.rows) * (arguments.context + _BLOCK_SIZE), *arguments.prompts)
     num_blocks = -(-num_tokens // _BLOCK_SIZE)
-    runners = {
-        name: _runner(name, path, _DTYPES[arguments.dtype], num_blocks, arguments.threads)
-        for name in arguments.variants
-    }
-    runners = {name: runner for name, runner in runners.items() if runner is not None}
+    runners: dict[str, KernelRunner] = {}
+    for name in arguments.variants:
+        runner = _find_runner(name, path, _DTYPES[arguments.dtype], num_blocks, arguments.threads)
+        if runner is not None:
+            runners[name] = runner
     print(f"{arguments.model_shape}, {arguments.dtype}, {arguments.threads} threads, milliseconds")
     print(f"{'':24}" + "".join(f"{name:>10}" for name in runners))
     steps = {f"{rows} sequences": _decoding(rows, arguments.context) for rows in arguments.rows}
@@ -70,7 +70,7 @@ def main() -> None:
         print(f"{name:24}" + "".join(f"{1e3 * each:10.1f}" for each in times))
 
 
-def _runner(name: str, path: Path, dtype: torch.dtype, num_blocks: int, num_threads: int) -> KernelRunner | None:
+def _find_runner(name: str, path: Path, dtype: torch.dtype, num_blocks: int, num_threads: int) -> KernelRunner | None:
     library = load(name)
     if library is None:
         print(f"{name}: not for this processor, or not built", file=sys.stderr)
