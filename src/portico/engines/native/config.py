@@ -22,8 +22,8 @@ class NativeConfig:
 
     Attributes:
         dtype: how weights are held. On a CPU float16, int8 and int4 are formats of the weights of products, and what is
-            computed with them is float32. auto is bfloat16 on a GPU; on a CPU float32, or float16 for
-            checkpoints of 16 bits, which lose nothing by it.
+            computed with them is float32. auto is bfloat16 on a GPU; on a CPU float32, or float16 for checkpoints of 16
+            bits, which lose nothing by it, and bfloat16 for those of it where the processor has AMX.
         device: auto is a GPU if PyTorch sees one.
         max_model_len: prompt and output tokens together; None is what the checkpoint and the KV cache allow.
         max_num_seqs: sequences that run at once.

@@ -44,7 +44,7 @@ def is_quantized(tensor: Tensor) -> bool:
 
 
 def compute_dtype(dtype: torch.dtype) -> torch.dtype:
-    """What activations, norms, biases and the KV cache are held in."""
+    """What activations, norms and biases are held in, and the KV cache without the engine's own kernels."""
     return torch.float32 if dtype in (torch.int8, FOUR_BITS, torch.float16) else dtype
 
 

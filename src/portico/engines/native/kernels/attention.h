@@ -1,9 +1,9 @@
 // Attention of some queries to the keys and values of one sequence in the paged cache.
 //
 // A block holds, for each KV head, its keys [head_dim][positions] and then its values [positions][value_dim], with
-// positions and value_dim rounded up to whole vectors, in numbers of float32 or float16. A query's scores, its softmax and its sum of values run over
-// the positions in order, in vectors that begin at multiples of their width: a query's result depends on its
-// own sequence and place alone.
+// positions and value_dim rounded up to whole vectors, in numbers of float32 or float16. A query's scores, its softmax
+// and its sum of values run over the positions in order, in vectors that begin at multiples of their width: a query's
+// result depends on its own sequence and place alone.
 #pragma once
 
 #include <vector>

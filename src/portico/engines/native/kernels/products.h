@@ -21,8 +21,8 @@ namespace portico {
 
 enum Format : int32_t { kFloat32 = 0, kFloat16 = 1, kBfloat16 = 2, kInt8 = 3, kInt4 = 4 };
 
-// What becomes of the products: they are stored, added to what is there, are gates and values of an FFN, or only the best
-// output of each row is kept.
+// What becomes of the products: they are stored, added to what is there, are gates and values of an FFN, or only the
+// best output of each row is kept.
 enum class Use { kStore, kAdd, kGate, kBest };
 
 // The largest product of a row so far, and its output; the first one of equals. What is no number is passed over.
@@ -74,8 +74,9 @@ struct Matrix {
     int64_t num_panels() const { return (num_outputs + kPanel - 1) / kPanel; }
 };
 
-// Activations as products read them: [rows] of `stride` bytes, float32 or quantised with `scales` [rows]. With `is_tiled` 16
-// rows in tile registers take `stride` bytes: [rows / 16][inputs / 64][16][64] of bytes, or what `split` makes of rows.
+// Activations as products read them: [rows] of `stride` bytes, float32 or quantised with `scales` [rows]. With
+// `is_tiled` 16 rows in tile registers take `stride` bytes: [rows / 16][inputs / 64][16][64] of bytes, or what `split`
+// makes of rows.
 struct Rows {
     const uint8_t* data;
     int64_t stride;
@@ -192,7 +193,8 @@ inline int32_t* group_sums(uint8_t* bytes, int64_t size) {
     return reinterpret_cast<int32_t*>(bytes + round_up(size, 64));
 }
 
-// Brings a row of activations to bytes, for products with a format; returns its scale. Each 64 of them are `stride` apart.
+// Brings a row of activations to bytes, for products with a format; returns its scale. Each 64 of them are `stride`
+// apart.
 inline float quantise(const float* x, int64_t size, int32_t format, uint8_t* bytes, int64_t stride = 64) {
     // Four at a time: each of a chain waits for the one before.
     Vector mosts[4] = {broadcast(0), broadcast(0), broadcast(0), broadcast(0)};
@@ -589,12 +591,18 @@ struct Weights {
 constexpr int64_t kInputsAtOnce = 512;
 constexpr int64_t kSomeRows = 48;
 
+// The scales of a panel's outputs.
+inline Sums panel_scales(const Matrix& matrix, int64_t panel) {
+    Sums scales;
+    for (int v = 0; v < kPanelVectors; ++v) scales.lanes[v] = load(matrix.scales + panel * kPanel + v * kWidth);
+    return scales;
+}
+
 // The products of a row whose sums with a panel are integers.
-inline Sums scaled(const IntegerSums& sums, const Matrix& matrix, int64_t panel, float scale) {
+inline Sums scaled(const IntegerSums& sums, const Sums& scales, float scale) {
     Sums found;
     for (int v = 0; v < kPanelVectors; ++v)
-        found.lanes[v] = multiply(
-            multiply(as_floats(sums.lanes[v]), load(matrix.scales + panel * kPanel + v * kWidth)), broadcast(scale));
+        found.lanes[v] = multiply(multiply(as_floats(sums.lanes[v]), scales.lanes[v]), broadcast(scale));
     return found;
 }
 
@@ -610,13 +618,8 @@ void multiply_panel_in_registers(const Rows& x, int64_t first, int64_t last, con
                                  Weights weights, Output<kUse>* out, int64_t out_stride) {
     using Sum = std::conditional_t<kAreBytes, int32_t, float>;
     alignas(64) Sum sums[2 * kRegisterRows][kPanel];
-    Vector scales[kPanelVectors];
-    Integers corrections[kPanelVectors];
-    if constexpr (kAreBytes)
-        for (int v = 0; v < kPanelVectors; ++v) {
-            scales[v] = load(matrix.scales + panel * kPanel + v * kWidth);
-            corrections[v] = load_integers(matrix.corrections + panel * kPanel + v * kWidth);
-        }
+    Sums scales;
+    if constexpr (kAreBytes) scales = panel_scales(matrix, panel);
     const int64_t num_steps = num_tiled_steps(matrix), most = paired_rows(matrix);
     for (int64_t row = first; row < last; row += most) {
         const uint8_t* rows = x.data + row / most * 2 * x.stride;
@@ -631,11 +634,14 @@ void multiply_panel_in_registers(const Rows& x, int64_t first, int64_t last, con
         for (int64_t r = 0; r < count; ++r) {
             weights.stream->fetch();
             Sums found;
-            for (int v = 0; v < kPanelVectors; ++v) {
-                if constexpr (kAreBytes) {
-                    const Integers sum = add_integers(load_integers(sums[r] + v * kWidth), corrections[v]);
-                    found.lanes[v] = multiply(multiply(as_floats(sum), scales[v]), broadcast(x.scales[row + r]));
-                } else {
+            if constexpr (kAreBytes) {
+                IntegerSums corrected;
+                for (int v = 0; v < kPanelVectors; ++v)
+                    corrected.lanes[v] = add_integers(load_integers(sums[r] + v * kWidth),
+                                                      load_integers(matrix.corrections + panel * kPanel + v * kWidth));
+                found = scaled(corrected, scales, x.scales[row + r]);
+            } else {
+                for (int v = 0; v < kPanelVectors; ++v) {
                     const float* parts = sums[kParts * r] + v * kWidth;
                     found.lanes[v] = add(add(load(parts + kPanel), load(parts + 2 * kPanel)), load(parts));
                 }
@@ -674,7 +680,8 @@ void multiply_panel_of_bytes(const Rows& x, int64_t first, int64_t last, const M
                 else pass.template operator()<kPanelVectors>(vector);
             if (begin + at_once < num_inputs) return;
             Sums found[kRows];
-            for (int r = 0; r < kRows; ++r) found[r] = scaled(sums[r], matrix, panel, x.scales[row + r]);
+            const Sums scales = panel_scales(matrix, panel);
+            for (int r = 0; r < kRows; ++r) found[r] = scaled(sums[r], scales, x.scales[row + r]);
             put_tile<kRows, kUse>(found, row, matrix, panel, out, out_stride);
         });
     }
