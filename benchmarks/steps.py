@@ -21,7 +21,7 @@ from portico.core.engine import TokenJob
 from portico.core.request import Sampling
 from portico.engines.native.config import SPIN_TURNS
 from portico.engines.native.kernel_runner import KernelRunner
-from portico.engines.native.kernels.library import VARIANTS, load
+from portico.engines.native.kernels.library import VARIANTS, load, open_variant
 from portico.engines.native.loader import load_weights, read_checkpoint
 from portico.engines.native.quantization import FOUR_BITS
 from portico.engines.native.scheduler import Chunk, Step
@@ -40,7 +40,13 @@ _DTYPES = {
 def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    parser.add_argument(
+        "--variants",
+        nargs="+",
+        choices=VARIANTS,
+        default=[name for name in VARIANTS if load(name)],
+        help="named ones run even if the processor does not tell of their instructions, as virtual ones may not",
+    )
     parser.add_argument("--dtype", choices=_DTYPES, default="int8")
     parser.add_argument("--model-shape", choices=SHAPES, default="qwen2.5-0.5b")
     parser.add_argument("--rows", type=int, nargs="+", default=[1, 8, 32], help="sequences that decode")
@@ -71,9 +77,9 @@ def main() -> None:
 
 
 def _find_runner(name: str, path: Path, dtype: torch.dtype, num_blocks: int, num_threads: int) -> KernelRunner | None:
-    library = load(name)
+    library = open_variant(name)
     if library is None:
-        print(f"{name}: not for this processor, or not built", file=sys.stderr)
+        print(f"{name}: not built, or the system does not give what it needs", file=sys.stderr)
         return None
     checkpoint = read_checkpoint(path)
     weights = load_weights(checkpoint, dtype, torch.device("cpu"), lambda _: None)

@@ -25,7 +25,6 @@ from portico.engines.native import startup
 from portico.engines.native.attention import KVCache, alibi_slopes
 from portico.engines.native.config import NativeConfig
 from portico.engines.native.engine_core import EngineCore
-from portico.engines.native.kernels.library import load
 from portico.engines.native.loader import read_checkpoint
 from portico.engines.native.startup import build
 from tests.engines.native import references
@@ -40,6 +39,7 @@ from tests.engines.native.checkpoints import (
 )
 from tests.engines.native.core_driver import run_to_end
 from tests.engines.native.jobs import job
+from tests.engines.native.kernels.variants import find_variant
 from tests.engines.native.logits import check_logprobs, transformers_logits
 
 CLASSES: dict[str, tuple[Any, Any]] = {
@@ -81,14 +81,17 @@ CASES: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-@pytest.fixture(params=["amx", "amx-chunks", "avx512", "avx512-chunks", "avx2-chunks", "torch-chunks"])
+_WAYS = ["amx", "amx-chunks", "avx512", "avx512-chunks", "avxvnni-chunks", "avx2-chunks", "torch-chunks"]
+
+
+@pytest.fixture(params=_WAYS)
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Settings: what computes, and the prompt at once or in chunks."""
     name, _, chunks = request.param.partition("-")
     settings: dict[str, Any] = {"max_num_batched_tokens": 32 if chunks else 2048}
     if name == "torch":
         return {**settings, "kernels": "torch"}
-    library = load(name)
+    library = find_variant(name)
     if library is None:
         pytest.skip(f"no {name} kernels on this machine")
     monkeypatch.setattr(startup, "load", lambda: library)

@@ -6,12 +6,13 @@ import ctypes
 
 import pytest
 
-from portico.engines.native.kernels.library import load
+from portico.engines.native.kernels.library import VARIANTS
+from tests.engines.native.kernels.variants import find_variant
 
 
-@pytest.fixture(params=["amx", "avx512", "avx2"])
+@pytest.fixture(params=VARIANTS)
 def library(request: pytest.FixtureRequest) -> ctypes.CDLL:
-    found = load(request.param)
+    found = find_variant(request.param)
     if found is None:
         pytest.skip(f"no {request.param} kernels on this machine")
     return found

@@ -192,10 +192,10 @@ from pathlib import Path
 import torch
 from portico.engines.native.drawing import Choice
 from portico.engines.native.kernels.drawing import KernelDrawing
-from portico.engines.native.kernels.library import load
+from portico.engines.native.kernels.library import open_variant
 from portico.engines.native.kernels.structures import Model
 
-library = load(VARIANT)
+library = open_variant(VARIANT)
 decoder = library.portico_create(ctypes.byref(Model(num_heads=1, num_kv_heads=1)), 2, 1000)
 drawing, scores = KernelDrawing(library, decoder), torch.zeros(2, 8_000_000)
 size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()

@@ -8,38 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from portico.engines.native.kernels.library import load
 from portico.engines.native.kernels.packing import PackedMatrix
-from portico.engines.native.kernels.structures import Model
 from portico.engines.native.quantization import FOUR_BITS, dequantized, empty_matrix, fill, quantized, values_and_scales
+from tests.engines.native.kernels.products import Product
+from tests.engines.native.kernels.variants import find_variant
 
 FORMATS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "int8": torch.int8}
 # [out, in], none of the last ones a multiple of anything that matters.
 SHAPES = [(64, 32), (256, 896), (1, 4), (130, 67), (97, 13), (100, 64)]
-
-
-class Product:
-    """A matrix as the head of a decoder without layers."""
-
-    def __init__(self, library: ctypes.CDLL, matrix: PackedMatrix, num_threads: int) -> None:
-        self._library = library
-        self._matrix = matrix
-        model = Model(hidden_size=matrix.structure.num_inputs, head=matrix.structure, num_heads=1, num_kv_heads=1)
-        self._decoder = library.portico_create(ctypes.byref(model), num_threads, 1000)
-
-    def __call__(self, x: Tensor) -> Tensor:
-        y = torch.full((len(x), self._matrix.structure.num_outputs), torch.nan)
-        self._library.portico_head(self._decoder, x.contiguous().data_ptr(), len(x), y.data_ptr())
-        return y
-
-    def best(self, x: Tensor) -> list[int]:
-        """The output with the largest product of each row."""
-        found = torch.full((len(x),), -1)
-        self._library.portico_best(self._decoder, x.contiguous().data_ptr(), len(x), found.data_ptr())
-        return [int(each) for each in found]
-
-    def close(self) -> None:
-        self._library.portico_destroy(self._decoder)
 
 
 def random_numbers(*shape: int, seed: int = 0) -> Tensor:
@@ -106,7 +82,7 @@ def test_a_row_has_the_same_bits_whatever_is_beside_it(
 @pytest.mark.parametrize("shape", [(3, 64), (256, 896), (200, 26_240)])
 def test_kernels_of_bytes_have_the_same_bits(library: ctypes.CDLL, shape: tuple[int, int]) -> None:
     """Integers are added exactly. So many rows are several blocks, those of long sums smaller ones."""
-    others = load("avx2")
+    others = find_variant("avx2")
     assert others is not None
     weight, x = random_numbers(*shape), random_numbers(300, shape[1], seed=1)
     found = []

@@ -581,7 +581,7 @@ extern "C" {
 #define PORTICO_PUBLIC __attribute__((visibility("default")))
 
 // To be changed with every function and structure here; `library.py` has the same number.
-PORTICO_PUBLIC int64_t portico_interface() { return 7; }
+PORTICO_PUBLIC int64_t portico_interface() { return 8; }
 
 // Whether the system gives this process what the kernels need besides instructions; to be asked before anything else.
 PORTICO_PUBLIC int32_t portico_is_usable() { return portico::are_registers_given() ? 1 : 0; }

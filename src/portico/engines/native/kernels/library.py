@@ -18,11 +18,12 @@ _AVX512 = (*_LEVEL_3, "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl",
 VARIANTS = {
     "amx": (*_AVX512, "avx512_bf16", "amx_tile", "amx_int8", "amx_bf16"),
     "avx512": _AVX512,
+    "avxvnni": (*_LEVEL_3, "avx_vnni"),
     "avx2": _LEVEL_3,
 }
 _CPUINFO = Path("/proc/cpuinfo")
 # What functions and structures there are, as `decoder.cpp` numbers them.
-_INTERFACE = 7
+_INTERFACE = 8
 
 _logger = logging.getLogger(__name__)
 
@@ -33,16 +34,28 @@ def load(variant: str | None = None) -> ctypes.CDLL | None:
     flags = _processor_flags()
     for name, needed in VARIANTS.items():
         if variant in (None, name) and flags.issuperset(needed):
-            spec = importlib.util.find_spec(f"{__package__}.{name}")
-            if spec is not None and spec.origin is not None:
-                found = ctypes.CDLL(spec.origin)
-                if getattr(found, "portico_interface", lambda: None)() != _INTERFACE:
-                    _logger.warning("%s was compiled from other sources: install again to use it", spec.origin)
-                elif found.portico_is_usable():
-                    return _with_signatures(found)
-                else:
-                    _logger.warning("the system does not let this process use the kernels for %s", name)
+            found = open_variant(name)
+            if found is not None:
+                return found
     return None
+
+
+def open_variant(name: str) -> ctypes.CDLL | None:
+    """The kernels of a variant, whatever the processor says of itself.
+
+    None if they were not built, or not from these sources, or the system does not give what they need.
+    """
+    spec = importlib.util.find_spec(f"{__package__}.{name}")
+    if spec is None or spec.origin is None:
+        return None
+    found = ctypes.CDLL(spec.origin)
+    if getattr(found, "portico_interface", lambda: None)() != _INTERFACE:
+        _logger.warning("%s was compiled from other sources: install again to use it", spec.origin)
+        return None
+    if not found.portico_is_usable():
+        _logger.warning("the system does not let this process use the kernels for %s", name)
+        return None
+    return _with_signatures(found)
 
 
 def _processor_flags() -> frozenset[str]:

@@ -39,23 +39,31 @@ struct Best {
 template <Use kUse>
 using Output = std::conditional_t<kUse == Use::kBest, Best, float>;
 
+// Whether an instruction multiplies unsigned bytes with signed ones and adds four products to each sum.
+#if defined(__AVX512VNNI__) || defined(__AVXVNNI__)
+constexpr bool kSumsBytes = true;
+#else
+constexpr bool kSumsBytes = false;
+#endif
+
 #if defined(__AVX512F__)
 constexpr int kPanelVectors = 4;
-constexpr int kTileRows = 6;
 constexpr int kByteTileRows = 6;
 constexpr int kHighTileRows = 12;
-constexpr int kNibbleTileRows = 4;
 #else
 constexpr int kPanelVectors = 2;
-constexpr int kTileRows = 6;
-constexpr int kByteTileRows = 4;
-constexpr int kHighTileRows = 4;
-constexpr int kNibbleTileRows = 4;
+constexpr int kByteTileRows = kSumsBytes ? 6 : 4;
+constexpr int kHighTileRows = kByteTileRows;
 #endif
+constexpr int kTileRows = 6;
+constexpr int kNibbleTileRows = 4;
 constexpr int kPanel = kPanelVectors * kWidth;
 // Inputs of kInt4 that have one scale, and the bytes of them for a panel.
 constexpr int kGroup = 32;
 constexpr int kGroupBytes = kPanel * (kGroup / 2 + 2);
+// Lines that are asked for with each step of other products than those of bytes.
+constexpr int kFloatLines = 2;
+constexpr int kNibbleLines = 9;
 // The most rows that a thread takes at a time without tile registers; their activations stay in its cache.
 constexpr int kBlockRows = 96;
 
@@ -111,11 +119,9 @@ inline int64_t block_rows(const Matrix& matrix, int64_t num_rows) {
     return std::clamp(most_bytes / bytes * step, step, most / step * step);
 }
 
-#if defined(__AVX512VNNI__)
-constexpr int kByteOffset = 128;
-#else
-constexpr int kByteOffset = 0;
-#endif
+constexpr int kByteOffset = kSumsBytes ? 128 : 0;
+// Without that instruction each four activations of kInt8 are followed by their sizes.
+constexpr int kActivationBytes = kSumsBytes ? 1 : 2;
 
 inline int64_t panel_bytes(int32_t format, int64_t num_inputs) {
     if (format == kInt4) return num_inputs / kGroup * kGroupBytes;
@@ -207,18 +213,19 @@ inline float quantise(const float* x, int64_t size, int32_t format, uint8_t* byt
     // A row of zeros has no largest number, and one through a much smaller number than this has no float.
     if (top < 1e-30f) top = 1e-30f;
     const float step = top / 127.0f, factor = 127.0f / top;
+    const bool has_sizes = format == kInt8 && kActivationBytes == 2;
     const int8_t turned = format == kInt8 && kByteOffset ? -128 : 0;
     int8_t* out = reinterpret_cast<int8_t*>(bytes);
-    for (i = 0; i + kWidth <= size; i += kWidth)
-        store_bytes(out + i / 64 * stride + i % 64, multiply(load(x + i), broadcast(factor)), turned);
+    const auto put = [&](int64_t place, Vector values) {
+        if (has_sizes) store_bytes_and_sizes(out + 2 * place, values);
+        else store_bytes(out + place / 64 * stride + place % 64, values, turned);
+    };
+    for (i = 0; i + kWidth <= size; i += kWidth) put(i, multiply(load(x + i), broadcast(factor)));
     if (i < size) {
         alignas(64) float rest[kWidth] = {};
-        alignas(64) int8_t rounded[kWidth];
         for (int64_t j = i; j < size; ++j) rest[j - i] = x[j];
-        store_bytes(rounded, multiply(load(rest), broadcast(factor)), turned);
-        for (int64_t j = i; j < size; ++j) out[j] = rounded[j - i];
+        put(i, multiply(load(rest), broadcast(factor)));
     }
-    for (int64_t j = size; j < round_up(size, 4); ++j) out[j] = turned;
     if (format == kInt4) {
         int32_t* sums = group_sums(bytes, size);
         for (int64_t first = 0; first < size; first += kGroup) {
@@ -243,16 +250,24 @@ struct ReadBfloat16 {
     static Vector read(const uint16_t* p) { return load_brain(p); }
 };
 
-// What a pass through weights asks the memory for while it computes, some of it with each step: weights that come later.
-// The processor's own foresight ends with what is read again.
-struct Ahead {
-    const char* place;
-    int64_t stride;
+// What a pass through weights asks the memory for while it computes: `size` bytes of weights that come later, some with
+// each of its steps. The processor's own foresight ends with what is read again. It begins anew with each page of memory,
+// so the lines of a step are of several pages, `size / kLines` apart.
+template <int kLines>
+class Ahead {
+public:
+    Ahead(const char* begin, int64_t size, int64_t num_steps)
+        : place_(begin), stride_(size / kLines / num_steps), spread_(size / kLines) {}
 
-    template <int kLines>
-    void fetch(int64_t step) const {
-        for (int i = 0; i < kLines; ++i) _mm_prefetch(place + step * stride + i * 64, _MM_HINT_T1);
+    void fetch() {
+        for (int i = 0; i < kLines; ++i) _mm_prefetch(place_ + i * spread_, _MM_HINT_T1);
+        place_ += stride_;
     }
+
+private:
+    const char* place_;
+    int64_t stride_;
+    int64_t spread_;
 };
 
 // For a pass of one row, which only waits for weights, with each step of 128 or 256 bytes; on processors with tile
@@ -283,7 +298,7 @@ struct Sums {
 
 template <int kRows, class Read>
 inline void multiply_floats(const Rows& x, int64_t row, const typename Read::Number* panel, int64_t num_inputs,
-                            Ahead ahead, Sums* out) {
+                            Ahead<kFloatLines> ahead, Sums* out) {
 #define PORTICO_BEGIN(r)                                                                                           \
     const float* row##r = reinterpret_cast<const float*>(x.data + (row + (r < kRows ? r : 0)) * x.stride);         \
     Sums sums##r;                                                                                                  \
@@ -304,7 +319,7 @@ inline void multiply_floats(const Rows& x, int64_t row, const typename Read::Num
         Vector weights[kPanelVectors];
         for (int v = 0; v < kPanelVectors; ++v) weights[v] = Read::read(panel + v * kWidth);
         if constexpr (kRows == 1 && kHasTileRegisters) fetch_near<kPanel * sizeof(*panel)>(panel);
-        else ahead.fetch<2>(input);
+        else ahead.fetch();
         PORTICO_EACH(PORTICO_STEP)
         panel += kPanel;
     } while (++input < num_inputs);
@@ -318,61 +333,82 @@ inline void multiply_floats(const Rows& x, int64_t row, const typename Read::Num
 
 using Integers = __m512i;
 inline Integers load_integers(const void* p) { return _mm512_loadu_si512(p); }
+inline Integers broadcast_integer(int32_t x) { return _mm512_set1_epi32(x); }
 inline Vector as_floats(Integers x) { return _mm512_cvtepi32_ps(x); }
 inline Integers add_integers(Integers a, Integers b) { return _mm512_add_epi32(a, b); }
-
-// Activations are unsigned here, 128 too much: what that adds is the sum of the weights.
-inline Integers first_sum(const int32_t* correction) { return load_integers(correction); }
-
-// A group of weights, 0 to 15, and signed activations.
-inline Integers begin_group(int32_t first) { return _mm512_set1_epi32(first); }
-inline Integers add_nibbles(Integers sum, Integers weights, int32_t four) {
-    const Integers values = _mm512_set1_epi32(four);
-    asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(weights), "v"(values));
-    return sum;
-}
-inline Vector end_group(Integers sum, int32_t) { return as_floats(sum); }
 inline Integers low_nibbles(Integers x) { return _mm512_and_si512(x, _mm512_set1_epi8(15)); }
 inline Integers high_nibbles(Integers x) { return low_nibbles(_mm512_srli_epi16(x, 4)); }
-
-struct Bytes {
-    explicit Bytes(int32_t four) : values(_mm512_set1_epi32(four)) {}
-    Integers add_products(Integers sum, Integers weights) const {
-        // The compiler's own function keeps it from holding many sums in registers.
-        asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(values), "v"(weights));
-        return sum;
-    }
-    Integers values;
-};
 
 #else
 
 using Integers = __m256i;
 inline Integers load_integers(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+inline Integers broadcast_integer(int32_t x) { return _mm256_set1_epi32(x); }
 inline Vector as_floats(Integers x) { return _mm256_cvtepi32_ps(x); }
 inline Integers add_integers(Integers a, Integers b) { return _mm256_add_epi32(a, b); }
+inline Integers low_nibbles(Integers x) { return _mm256_and_si256(x, _mm256_set1_epi8(15)); }
+inline Integers high_nibbles(Integers x) { return low_nibbles(_mm256_srli_epi16(x, 4)); }
+
+#endif
+
+inline Integers broadcast_four(const uint8_t* bytes) {
+    int32_t four;
+    std::memcpy(&four, bytes, 4);
+    return broadcast_integer(four);
+}
+
+#if defined(__AVX512VNNI__) || defined(__AVXVNNI__)
+
+// Adds the products of unsigned and signed bytes. The compiler's own function keeps it from holding many sums in
+// registers.
+inline Integers sum_bytes(Integers sum, Integers unsigned_bytes, Integers signed_bytes) {
+#if defined(__AVX512VNNI__)
+    asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(unsigned_bytes), "v"(signed_bytes));
+#else
+    asm("%{vex%} vpdpbusd %2, %1, %0" : "+x"(sum) : "x"(unsigned_bytes), "x"(signed_bytes));
+#endif
+    return sum;
+}
+
+// Activations are unsigned here, 128 too much: what that adds is the sum of the weights.
+inline Integers first_sum(const int32_t* correction) { return load_integers(correction); }
+struct Bytes {
+    explicit Bytes(const uint8_t* four) : values(broadcast_four(four)) {}
+    Integers add_products(Integers sum, Integers weights) const { return sum_bytes(sum, values, weights); }
+    Integers values;
+};
+
+// A group of weights, 0 to 15, and signed activations.
+inline Integers begin_group(int32_t first) { return broadcast_integer(first); }
+inline Integers add_nibbles(Integers sum, Integers weights, int32_t four) {
+    return sum_bytes(sum, weights, broadcast_integer(four));
+}
+inline Vector end_group(Integers sum, int32_t) { return as_floats(sum); }
+
+#else
+
+// Neighbouring products are added in 16 bits. Both factors are at most 127, so that nothing is clipped.
 inline Integers first_sum(const int32_t*) { return _mm256_setzero_si256(); }
+struct Bytes {
+    explicit Bytes(const uint8_t* four) : values(broadcast_four(four)), sizes(broadcast_four(four + 4)) {}
+    Integers add_products(Integers sum, Integers weights) const {
+        Integers products;
+        asm("vpsignb %2, %3, %1\n\tvpmaddubsw %1, %4, %1\n\tvpmaddwd %5, %1, %1\n\tvpaddd %1, %0, %0"
+            : "+x"(sum), "=&x"(products)
+            : "x"(values), "x"(weights), "x"(sizes), "x"(_mm256_set1_epi16(1)));
+        return sum;
+    }
+    Integers values, sizes;
+};
 
 // A group of weights, 0 to 15, and signed activations: eight sums of two products fit 16 bits.
 inline Integers begin_group(int32_t) { return _mm256_setzero_si256(); }
 inline Integers add_nibbles(Integers sum, Integers weights, int32_t four) {
-    return _mm256_add_epi16(sum, _mm256_maddubs_epi16(weights, _mm256_set1_epi32(four)));
+    return _mm256_add_epi16(sum, _mm256_maddubs_epi16(weights, broadcast_integer(four)));
 }
 inline Vector end_group(Integers sum, int32_t first) {
-    return as_floats(_mm256_add_epi32(_mm256_madd_epi16(sum, _mm256_set1_epi16(1)), _mm256_set1_epi32(first)));
+    return as_floats(_mm256_add_epi32(_mm256_madd_epi16(sum, _mm256_set1_epi16(1)), broadcast_integer(first)));
 }
-inline Integers low_nibbles(Integers x) { return _mm256_and_si256(x, _mm256_set1_epi8(15)); }
-inline Integers high_nibbles(Integers x) { return low_nibbles(_mm256_srli_epi16(x, 4)); }
-
-// Neighbouring products are added in 16 bits. Both factors are at most 127, so that nothing is clipped.
-struct Bytes {
-    explicit Bytes(int32_t four) : values(_mm256_set1_epi32(four)), sizes(_mm256_abs_epi8(values)) {}
-    Integers add_products(Integers sum, Integers weights) const {
-        const Integers pairs = _mm256_maddubs_epi16(sizes, _mm256_sign_epi8(weights, values));
-        return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
-    }
-    Integers values, sizes;
-};
 
 #endif
 
@@ -384,7 +420,7 @@ struct IntegerSums {
 // panel. More rows than six have registers for every second vector only, and go twice through the weights, which costs
 // less than two tiles that go through all of them. Corrections, if there are any, are the sums to begin with.
 template <int kRows, int kStep, int kLines>
-inline void multiply_bytes(const uint8_t* x, int64_t stride, const int8_t* panel, int64_t num_steps, Ahead ahead,
+inline void multiply_bytes(const uint8_t* x, int64_t stride, const int8_t* panel, int64_t num_steps, Ahead<kLines> ahead,
                            const int32_t* corrections, int first, IntegerSums* sums) {
     constexpr int kVectors = kPanelVectors / kStep;
     struct Totals {
@@ -397,9 +433,7 @@ inline void multiply_bytes(const uint8_t* x, int64_t stride, const int8_t* panel
                                          : sums[r < kRows ? r : 0].lanes[first + v * kStep];
 #define PORTICO_STEP(r)                                                                                            \
     if constexpr (r < kRows) {                                                                                     \
-        int32_t four;                                                                                              \
-        std::memcpy(&four, xs[r / 3] + r % 3 * stride, 4);                                                         \
-        const Bytes bytes(four);                                                                                   \
+        const Bytes bytes(xs[r / 3] + r % 3 * stride);                                                             \
         for (int v = 0; v < kVectors; ++v)                                                                         \
             totals##r.lanes[v] = bytes.add_products(totals##r.lanes[v], weights[v]);                               \
     }
@@ -418,12 +452,11 @@ inline void multiply_bytes(const uint8_t* x, int64_t stride, const int8_t* panel
         if constexpr (kRows == 1 && kHasTileRegisters) {
             fetch_near<4 * kPanel>(panel);
         } else {
-            ahead.fetch<kLines>(0);
-            ahead.place += ahead.stride;
+            ahead.fetch();
         }
         PORTICO_EACH(PORTICO_STEP)
         panel += 4 * kPanel;
-        for (auto& place : xs) place += 4;
+        for (auto& place : xs) place += 4 * kActivationBytes;
     } while (--num_steps);
     PORTICO_EACH(PORTICO_END)
 #undef PORTICO_BEGIN
@@ -432,7 +465,7 @@ inline void multiply_bytes(const uint8_t* x, int64_t stride, const int8_t* panel
 }
 
 template <int kRows>
-inline void multiply_nibbles(const Rows& x, int64_t row, const uint8_t* panel, int64_t num_inputs, Ahead ahead,
+inline void multiply_nibbles(const Rows& x, int64_t row, const uint8_t* panel, int64_t num_inputs, Ahead<kNibbleLines> ahead,
                              Sums* out) {
 #define PORTICO_BEGIN(r)                                                                                           \
     uint8_t* row##r = const_cast<uint8_t*>(x.data) + (row + (r < kRows ? r : 0)) * x.stride;                       \
@@ -464,7 +497,7 @@ inline void multiply_nibbles(const Rows& x, int64_t row, const uint8_t* panel, i
     int64_t group = 0;
     do {
         PORTICO_EACH(PORTICO_GROUP)
-        ahead.fetch<9>(group);
+        ahead.fetch();
 #pragma GCC unroll 4
         for (int step = 0; step < kGroup / 8; ++step) {
             Integers low[kPanelVectors], high[kPanelVectors];
@@ -513,39 +546,48 @@ inline void take_best(const Sums& sums, const Matrix& matrix, int64_t panel, Bes
     if (found.is_before(best)) best = found;
 }
 
-// Puts what came of a tile where it belongs.
-template <int kRows, Use kUse>
-void put_tile(const Sums* sums, int64_t row, const Matrix& matrix, int64_t panel, Output<kUse>* out,
-              int64_t out_stride) {
-    for (int r = 0; r < kRows; ++r) {
-        if constexpr (kUse == Use::kBest) {
-            take_best(sums[r], matrix, panel, out[(row + r) * out_stride]);
-        } else if constexpr (kUse == Use::kGate) {
-            const int64_t channel = panel * (kPanel / 2);
-            for (int v = 0; v < kPanelVectors / 2; ++v)
-                store_some(out + (row + r) * out_stride + channel + v * kWidth,
-                    multiply(sigmoid_linear(sums[r].lanes[v]), sums[r].lanes[v + kPanelVectors / 2]),
-                    matrix.num_outputs / 2 - channel - v * kWidth);
-        } else {
-            for (int v = 0; v < kPanelVectors; ++v) {
-                const int64_t output = panel * kPanel + v * kWidth, room = matrix.num_outputs - output;
-                if (room <= 0) break;
-                float* to = out + (row + r) * out_stride + output;
-                Vector y = sums[r].lanes[v];
-                if (matrix.bias) y = add(y, load(matrix.bias + output));
-                if constexpr (kUse == Use::kAdd) {
-                    if (room >= kWidth) {
-                        y = add(y, load(to));
-                    } else {
-                        alignas(64) float before[kWidth] = {};
-                        for (int64_t i = 0; i < room; ++i) before[i] = to[i];
-                        y = add(y, load(before));
-                    }
+// Puts products of a row where they belong. With `kIsWhole` the matrix has outputs for all lanes of the panel.
+template <Use kUse, bool kIsWhole>
+inline void put_row(const Sums& sums, const Matrix& matrix, int64_t panel, Output<kUse>* out) {
+    if constexpr (kUse == Use::kBest) {
+        take_best(sums, matrix, panel, *out);
+    } else if constexpr (kUse == Use::kGate) {
+        const int64_t channel = panel * (kPanel / 2);
+        for (int v = 0; v < kPanelVectors / 2; ++v)
+            store_some(out + channel + v * kWidth,
+                       multiply(sigmoid_linear(sums.lanes[v]), sums.lanes[v + kPanelVectors / 2]),
+                       kIsWhole ? kWidth : matrix.num_outputs / 2 - channel - v * kWidth);
+    } else {
+        for (int v = 0; v < kPanelVectors; ++v) {
+            const int64_t output = panel * kPanel + v * kWidth;
+            const int64_t room = kIsWhole ? kWidth : matrix.num_outputs - output;
+            if (room <= 0) break;
+            float* to = out + output;
+            Vector y = sums.lanes[v];
+            if (matrix.bias) y = add(y, load(matrix.bias + output));
+            if constexpr (kUse == Use::kAdd) {
+                if (room >= kWidth) {
+                    y = add(y, load(to));
+                } else {
+                    alignas(64) float before[kWidth] = {};
+                    for (int64_t i = 0; i < room; ++i) before[i] = to[i];
+                    y = add(y, load(before));
                 }
-                store_some(to, y, room);
             }
+            store_some(to, y, room);
         }
     }
+}
+
+// Puts what came of a tile where it belongs; `sums_of(r)` are those of one of its rows.
+template <int kRows, Use kUse, class SumsOf>
+inline void put_tile(const SumsOf& sums_of, int64_t row, const Matrix& matrix, int64_t panel, Output<kUse>* out,
+                     int64_t out_stride) {
+    out += row * out_stride;
+    if ((panel + 1) * kPanel <= matrix.num_outputs)
+        for (int r = 0; r < kRows; ++r, out += out_stride) put_row<kUse, true>(sums_of(r), matrix, panel, out);
+    else
+        for (int r = 0; r < kRows; ++r, out += out_stride) put_row<kUse, false>(sums_of(r), matrix, panel, out);
 }
 
 // One high tile of bytes is faster than two low ones; of many tiles the low ones are.
@@ -588,8 +630,11 @@ struct Weights {
 
 // Inputs whose weights some rows go through before the next ones, so that they are read again from the nearest cache. Of
 // more rows there is enough to compute meanwhile.
-constexpr int64_t kInputsAtOnce = 512;
+constexpr int64_t kInputsAtOnce = (32 << 10) / kPanel;
 constexpr int64_t kSomeRows = 48;
+
+// Lines of memory that four inputs of a panel of bytes take.
+constexpr int kStepLines = 4 * kPanel / 64;
 
 // The scales of a panel's outputs.
 inline Sums panel_scales(const Matrix& matrix, int64_t panel) {
@@ -646,7 +691,7 @@ void multiply_panel_in_registers(const Rows& x, int64_t first, int64_t last, con
                     found.lanes[v] = add(add(load(parts + kPanel), load(parts + 2 * kPanel)), load(parts));
                 }
             }
-            put_tile<1, kUse>(&found, row + r, matrix, panel, out, out_stride);
+            put_tile<1, kUse>([&](int) { return found; }, row + r, matrix, panel, out, out_stride);
         }
     }
 }
@@ -670,19 +715,18 @@ void multiply_panel_of_bytes(const Rows& x, int64_t first, int64_t last, const M
             constexpr int kStep = kRows > kTileRows ? 2 : 1;
             IntegerSums* sums = totals + (row - first);
             const auto pass = [&]<int kLines>(int vector) {
-                const Ahead ahead = {weights.next + begin * kPanel + (tile * kStep + vector) * share, share / num_steps};
-                multiply_bytes<kRows, kStep, kLines>(x.data + row * x.stride + begin, x.stride, panel_part, num_steps,
-                                                     ahead, corrections, vector, sums);
+                const char* next = weights.next + begin * kPanel + (tile * kStep + vector) * share;
+                multiply_bytes<kRows, kStep, kLines>(x.data + row * x.stride + begin * kActivationBytes, x.stride, panel_part, num_steps,
+                                                     Ahead<kLines>(next, share, num_steps), corrections, vector, sums);
             };
             for (int vector = 0; vector < kStep; ++vector)
-                if (num_passes >= kPanelVectors) pass.template operator()<1>(vector);
+                if (num_passes >= kStepLines) pass.template operator()<1>(vector);
                 else if (num_passes > 1) pass.template operator()<2>(vector);
-                else pass.template operator()<kPanelVectors>(vector);
+                else pass.template operator()<kStepLines>(vector);
             if (begin + at_once < num_inputs) return;
-            Sums found[kRows];
             const Sums scales = panel_scales(matrix, panel);
-            for (int r = 0; r < kRows; ++r) found[r] = scaled(sums[r], scales, x.scales[row + r]);
-            put_tile<kRows, kUse>(found, row, matrix, panel, out, out_stride);
+            put_tile<kRows, kUse>([&](int r) { return scaled(sums[r], scales, x.scales[row + r]); }, row, matrix, panel,
+                                  out, out_stride);
         });
     }
 }
@@ -703,16 +747,17 @@ void multiply_panel(const Rows& x, int64_t first, int64_t last, const Matrix& ma
         return multiply_panel_of_bytes<kUse>(x, first, last, matrix, panel, weights, out, out_stride);
     const int64_t most = matrix.format == kInt4 ? kNibbleTileRows : kTileRows;
     const int64_t num_tiles = (last - first + most - 1) / most;
-    const int64_t num_steps = matrix.format == kInt4 ? matrix.num_inputs / kGroup : matrix.num_inputs;
     const int64_t share = panel_bytes(matrix.format, matrix.num_inputs) / num_tiles;
     const auto tile_of = [&]<int kRows>(int64_t row, int64_t tile) {
         if constexpr (kRows <= kTileRows) {
             Sums sums[kRows];
-            const Ahead ahead = {weights.next + tile * share, share / num_steps};
+            const Ahead<kFloatLines> ahead(weights.next + tile * share, share, matrix.num_inputs);
             const uint16_t* numbers = reinterpret_cast<const uint16_t*>(weights.panel);
             switch (matrix.format) {
                 case kInt4:
-                    multiply_nibbles<kRows>(x, row, weights.panel, matrix.num_inputs, ahead, sums);
+                    multiply_nibbles<kRows>(
+                        x, row, weights.panel, matrix.num_inputs,
+                        Ahead<kNibbleLines>(weights.next + tile * share, share, matrix.num_inputs / kGroup), sums);
                     for (int r = 0; r < kRows; ++r)
                         for (auto& lane : sums[r].lanes) lane = multiply(lane, broadcast(x.scales[row + r]));
                     break;
@@ -726,7 +771,7 @@ void multiply_panel(const Rows& x, int64_t first, int64_t last, const Matrix& ma
                 default:
                     multiply_floats<kRows, ReadBfloat16>(x, row, numbers, matrix.num_inputs, ahead, sums);
             }
-            put_tile<kRows, kUse>(sums, row, matrix, panel, out, out_stride);
+            put_tile<kRows, kUse>([&](int r) { return sums[r]; }, row, matrix, panel, out, out_stride);
         }
     };
     each_tile(first, last, num_tiles, tile_of);

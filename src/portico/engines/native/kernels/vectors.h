@@ -7,6 +7,7 @@
 #include <immintrin.h>
 
 #include <cstdint>
+#include <cstring>
 #include <limits>
 
 namespace portico {
@@ -129,6 +130,17 @@ inline void put_number(float* p, float x) { *p = x; }
 inline void put_number(uint16_t* p, float x) {
     constexpr float largest = 65504.0f;
     *p = _cvtss_sh(x > largest ? largest : x < -largest ? -largest : x, _MM_FROUND_TO_NEAREST_INT);
+}
+
+// Rounds to signed bytes as `store_bytes` does, of which each four are followed by their sizes.
+inline void store_bytes_and_sizes(int8_t* p, Vector x) {
+    alignas(64) int8_t bytes[kWidth], sizes[kWidth];
+    store_bytes(bytes, x, 0);
+    store_bytes(sizes, absolute(x), 0);
+    for (int i = 0; i < kWidth; i += 4) {
+        std::memcpy(p + 2 * i, bytes + i, 4);
+        std::memcpy(p + 2 * i + 4, sizes + i, 4);
+    }
 }
 
 // Stores the first `room` numbers, or all.
