@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import queue
 import sys
 import threading
+import traceback
 from typing import Any
 
 import numpy as np
@@ -62,7 +64,14 @@ class Stepper(threading.Thread):
         self._arrived.put(job)
 
     def run(self) -> None:
-        """Steps for as long as there is something to do, and waits for more."""
+        """Steps until the process ends, which it does when a step fails: nobody is to wait for its answers."""
+        try:
+            self._step_forever()
+        finally:
+            traceback.print_exc()
+            os._exit(1)
+
+    def _step_forever(self) -> None:
         while True:
             if not self._running:
                 self._admit(self._arrived.get())
