@@ -420,8 +420,8 @@ struct IntegerSums {
 // panel. More rows than six have registers for every second vector only, and go twice through the weights, which costs
 // less than two tiles that go through all of them. Corrections, if there are any, are the sums to begin with.
 template <int kRows, int kStep, int kLines>
-inline void multiply_bytes(const uint8_t* x, int64_t stride, const int8_t* panel, int64_t num_steps, Ahead<kLines> ahead,
-                           const int32_t* corrections, int first, IntegerSums* sums) {
+inline void multiply_bytes(const uint8_t* x, int64_t stride, const int8_t* panel, int64_t num_steps,
+                           Ahead<kLines> ahead, const int32_t* corrections, int first, IntegerSums* sums) {
     constexpr int kVectors = kPanelVectors / kStep;
     struct Totals {
         Integers lanes[kVectors];
@@ -715,8 +715,9 @@ void multiply_panel_of_bytes(const Rows& x, int64_t first, int64_t last, const M
             constexpr int kStep = kRows > kTileRows ? 2 : 1;
             IntegerSums* sums = totals + (row - first);
             const auto pass = [&]<int kLines>(int vector) {
+                const uint8_t* rows = x.data + row * x.stride + begin * kActivationBytes;
                 const char* next = weights.next + begin * kPanel + (tile * kStep + vector) * share;
-                multiply_bytes<kRows, kStep, kLines>(x.data + row * x.stride + begin * kActivationBytes, x.stride, panel_part, num_steps,
+                multiply_bytes<kRows, kStep, kLines>(rows, x.stride, panel_part, num_steps,
                                                      Ahead<kLines>(next, share, num_steps), corrections, vector, sums);
             };
             for (int vector = 0; vector < kStep; ++vector)
