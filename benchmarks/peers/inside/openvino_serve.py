@@ -52,9 +52,11 @@ class Stepper(threading.Thread):
         scheduler.cache_size = 2
         scheduler.max_num_seqs = num_streams
         scheduler.enable_prefix_caching = True
-        self._pipeline = openvino_genai.ContinuousBatchingPipeline(
-            model, scheduler, "CPU", {"INFERENCE_NUM_THREADS": num_threads}
-        )
+        settings = {"INFERENCE_NUM_THREADS": num_threads}
+        if os.environ.get("ONEDNN_MAX_CPU_ISA") == "AVX2":
+            # OpenVINO asks the processor and not oneDNN whether it can quantise activations, and fails.
+            settings["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = 0
+        self._pipeline = openvino_genai.ContinuousBatchingPipeline(model, scheduler, "CPU", settings)
         self._arrived: queue.SimpleQueue[Job] = queue.SimpleQueue()
         self._running: list[Job] = []
         self._next_id = 0

@@ -94,7 +94,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> dict
     library = find_variant(name)
     if library is None:
         pytest.skip(f"no {name} kernels on this machine")
-    monkeypatch.setattr(startup, "load", lambda: library)
+    monkeypatch.setattr(startup, "load", lambda _: library)
     return {**settings, "kernels": "own"}
 
 

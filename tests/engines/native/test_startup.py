@@ -86,6 +86,16 @@ def test_eight_bits_count_the_same_parameters(make_core: Callable[..., EngineCor
     assert len(outcome.token_ids[0]) == 8
 
 
+def test_kernels_for_some_instructions(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if load("avx2") is None:
+        pytest.skip("no avx2 kernels on this machine")
+    _, ready = build(checkpoint, NativeConfig(kernels="avx2", device="cpu"), lambda _: None)
+    assert ready.kernels == "kernels for avx2"
+    monkeypatch.setattr(startup, "load", lambda _: None)
+    with pytest.raises(EngineStartError, match="Kernels for avx512 were asked for, but this device does not have"):
+        build(checkpoint, NativeConfig(kernels="avx512", device="cpu"), lambda _: None)
+
+
 def test_memory() -> None:
     give_back_freed_memory()
     assert available_memory() > 0

@@ -10,7 +10,9 @@ from portico.core.option import option
 DTYPES = ("auto", "float32", "float16", "bfloat16", "int8", "int4")
 THREAD_WAITS = ("spin", "passive")
 DEVICES = ("auto", "cpu", "cuda")
-KERNELS = ("auto", "own", "torch")
+# What the engine's own kernels are compiled for, the best first.
+KERNEL_VARIANTS = ("amx", "avx512", "avxvnni", "avx2")
+KERNELS = ("auto", "own", *KERNEL_VARIANTS, "torch")
 KV_CACHE_DTYPES = ("auto", "float32", "float16")
 # How often a thread looks for work before it sleeps.
 SPIN_TURNS = 20_000
@@ -40,7 +42,8 @@ class NativeConfig:
             the engine's own kernels.
         num_threads: threads of the worker on a CPU; None is the number of cores it may use, and one for small models.
         kernels: what computes products and attention on a CPU; auto is the engine's own kernels where they were built
-            and PyTorch's elsewhere.
+            and PyTorch's elsewhere. The name of instructions is the engine's own for these, so that processors that
+            differ compute in the same way.
         thread_wait: how threads on a CPU wait at a barrier: spin looks for work for a short while before it sleeps.
         load_timeout: seconds without progress after which loading is given up; 0 is none.
     """
@@ -76,7 +79,11 @@ class NativeConfig:
     num_threads: int | None = option(
         None, "threads of the engine on a CPU (default: one for each core, for small models one)", metavar="N"
     )
-    kernels: str = option("auto", "what computes on a CPU: the engine's own kernels or PyTorch's", choices=KERNELS)
+    kernels: str = option(
+        "auto",
+        "what computes on a CPU: the engine's own kernels, those for some instructions, or PyTorch's",
+        choices=KERNELS,
+    )
     thread_wait: str = option(
         "spin",
         "how threads on a CPU wait for each other: spin is faster on cores of the engine's own, passive on busy ones",

@@ -15,7 +15,7 @@ from portico.core.process_memory import resident_bytes
 from portico.engines.native import kernel_runner
 from portico.engines.native.attention import KVCache
 from portico.engines.native.block_manager import BlockManager
-from portico.engines.native.config import SPIN_TURNS, NativeConfig
+from portico.engines.native.config import KERNEL_VARIANTS, SPIN_TURNS, NativeConfig
 from portico.engines.native.decoder import Decoder, DecoderConfig
 from portico.engines.native.engine_core import EngineCore
 from portico.engines.native.kernel_runner import KernelRunner
@@ -181,7 +181,13 @@ def _cache_dtype(name: str, dtype: torch.dtype, *, has_kernels: bool) -> torch.d
 
 def _kernels(config: NativeConfig, device: torch.device) -> ctypes.CDLL | None:
     """The kernels to run with, or None for PyTorch's operations."""
-    library = load() if device.type == "cpu" and config.kernels != "torch" else None
+    variant = config.kernels if config.kernels in KERNEL_VARIANTS else None
+    library = load(variant) if device.type == "cpu" and config.kernels != "torch" else None
+    if library is None and variant is not None:
+        raise EngineStartError(
+            f"Kernels for {variant} were asked for, but this device does not have these instructions, or the kernels "
+            f"were not built when the package was installed."
+        )
     if library is None and config.kernels == "own":
         raise EngineStartError(
             "Kernels of its own were asked for, but the engine has none for this device: they are for x86 CPUs with "
