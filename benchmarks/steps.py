@@ -45,7 +45,7 @@ def main() -> None:
         nargs="+",
         choices=VARIANTS,
         default=[name for name in VARIANTS if load(name)],
-        help="named ones run even if the processor does not tell of their instructions, as virtual ones may not",
+        help="named ones run even if the processor does not list their instructions, as virtual ones may not",
     )
     parser.add_argument("--dtype", choices=_DTYPES, default="int8")
     parser.add_argument("--model-shape", choices=SHAPES, default="qwen2.5-0.5b")

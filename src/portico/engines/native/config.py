@@ -6,13 +6,12 @@ import math
 from dataclasses import dataclass
 
 from portico.core.option import option
+from portico.engines.native.kernels.library import VARIANTS
 
 DTYPES = ("auto", "float32", "float16", "bfloat16", "int8", "int4")
 THREAD_WAITS = ("spin", "passive")
 DEVICES = ("auto", "cpu", "cuda")
-# What the engine's own kernels are compiled for, the best first.
-KERNEL_VARIANTS = ("amx", "avx512", "avxvnni", "avx2")
-KERNELS = ("auto", "own", *KERNEL_VARIANTS, "torch")
+KERNELS = ("auto", "own", *VARIANTS, "torch")
 KV_CACHE_DTYPES = ("auto", "float32", "float16")
 # How often a thread looks for work before it sleeps.
 SPIN_TURNS = 20_000

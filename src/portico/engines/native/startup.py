@@ -15,11 +15,11 @@ from portico.core.process_memory import resident_bytes
 from portico.engines.native import kernel_runner
 from portico.engines.native.attention import KVCache
 from portico.engines.native.block_manager import BlockManager
-from portico.engines.native.config import KERNEL_VARIANTS, SPIN_TURNS, NativeConfig
+from portico.engines.native.config import SPIN_TURNS, NativeConfig
 from portico.engines.native.decoder import Decoder, DecoderConfig
 from portico.engines.native.engine_core import EngineCore
 from portico.engines.native.kernel_runner import KernelRunner
-from portico.engines.native.kernels.library import load
+from portico.engines.native.kernels.library import VARIANTS, load
 from portico.engines.native.loader import load_weights, read_checkpoint
 from portico.engines.native.memory import available_memory
 from portico.engines.native.messages import Ready
@@ -181,7 +181,7 @@ def _cache_dtype(name: str, dtype: torch.dtype, *, has_kernels: bool) -> torch.d
 
 def _kernels(config: NativeConfig, device: torch.device) -> ctypes.CDLL | None:
     """The kernels to run with, or None for PyTorch's operations."""
-    variant = config.kernels if config.kernels in KERNEL_VARIANTS else None
+    variant = config.kernels if config.kernels in VARIANTS else None
     library = load(variant) if device.type == "cpu" and config.kernels != "torch" else None
     if library is None and variant is not None:
         raise EngineStartError(

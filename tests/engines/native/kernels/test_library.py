@@ -7,12 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from portico.engines.native.config import KERNEL_VARIANTS
 from portico.engines.native.kernels import library
-
-
-def test_an_operator_can_ask_for_every_variant() -> None:
-    assert tuple(library.VARIANTS) == KERNEL_VARIANTS
 
 
 def test_a_processor_without_what_is_needed_has_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
